@@ -1,0 +1,269 @@
+"""From raw timestamps to numbers with 95 % intervals.
+
+Two things make the requests of a run fewer than they seem. Batch-mates finish together and share
+one fate. And in a closed loop each round starts when the last one ends, so neighbours in time
+resemble each other. Both are met in the same way: the run is cut into slices (`slices.py`), and
+the spread is taken between slices, not between requests.
+
+- Throughput and mean latency: ratio estimators over slices (batch means) with Student's t.
+  Slices that still resemble their neighbours widen the interval by the factor
+  ``(1 + r) / (1 - r)`` of an autoregressive process with the lag-1 correlation r, as in
+  Steiger et al., «ASAP3: a batch means procedure for steady-state simulation analysis», 2005.
+- Percentiles: order statistics (binomial ranks). The share of requests above the percentile is
+  a mean like any other, so its variance between slices tells how many independent requests
+  would be as sure: the effective sample size. The ranks are taken for that size (Woodruff, 1952).
+
+What no interval from one run can know is how the next run would differ: a server with several
+instances can settle into one of several rhythms and keep it. Fresh runs tell that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tuner.errors import TrialAborted
+from tuner.measure.estimate import Estimate
+from tuner.measure.measurement import Latency
+from tuner.measure.slices import Completions, Slices, completions, cut
+from tuner.measure.student import CONFIDENCE, t_quantile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tuner.measure.trace import Trace
+
+PERCENTILES = (0.50, 0.90, 0.95, 0.99)
+
+_ROUNDS_PER_SLICE = 8
+"""Long enough that a slice forgets its neighbour: a request waits for those of its own round."""
+_FEWEST_SLICES, _MOST_SLICES = 8, 24
+_FEWEST_EPOCHS = 3
+_NORMAL = 1.959964
+_LARGEST_CORRELATION = 0.8
+_SMALLEST_CORRELATION = -0.5
+
+
+def throughput(trace: Trace, rows_per_request: int = 1) -> Estimate:
+    """Answered rows per second.
+
+    Args:
+        trace: the steady part of a run; see `stationarity.split_warm_up`.
+        rows_per_request: rows in each request.
+
+    Returns:
+        Rows per second; ``n_effective`` counts independent slices.
+
+    Raises:
+        TrialAborted: fewer than three completions that are apart in time.
+    """
+    done = _enough(completions(trace))
+    slices = cut(done, _slice_count(done))
+    ratio = _ratio(slices.counts, slices.durations_s)
+    return _interval(ratio, scale=float(rows_per_request), n_effective=ratio.degrees + 1.0)
+
+
+def latency(trace: Trace) -> Latency:
+    """Client-side latency of the answered requests, in ms.
+
+    A percentile is None where the run is too short to bound it; `requests_needed` tells what
+    would do.
+
+    Args:
+        trace: the steady part of a run; see `stationarity.split_warm_up`.
+
+    Raises:
+        TrialAborted: fewer than three completions that are apart in time.
+    """
+    done = _enough(completions(trace))
+    slices = cut(done, _slice_count(done))
+    ratio = _ratio(slices.mean_latency_ms * slices.counts, slices.counts)
+    n_effective = float(np.var(done.latency_ms)) / max(ratio.error**2, 1e-300)
+    mean = _interval(ratio, scale=1.0, n_effective=min(max(n_effective, 1.0), len(done.done_ns)))
+    p50, p90, p95, p99 = _percentiles(done, slices)
+    return Latency(mean_ms=mean, p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99)
+
+
+def requests_needed(trace: Trace, percentile: float) -> int:
+    """Tell how many answered requests of this kind it takes to bound a percentile.
+
+    Args:
+        trace: the steady part of a run.
+        percentile: such as 0.99.
+
+    Raises:
+        TrialAborted: fewer than three completions that are apart in time.
+    """
+    done = _enough(completions(trace))
+    sizes = _EffectiveSizes(done, cut(done, _slice_count(done)))
+    return requests_needed_for(percentile, sizes.count, sizes.usable(percentile))
+
+
+def requests_needed_for(percentile: float, n: int, n_effective: float) -> int:
+    """Scale a run up until the percentile can be bounded from both sides.
+
+    The largest of m independent values lies below the percentile with the chance
+    ``percentile ** m``; an upper bound exists once that is at most 2.5 %.
+
+    Args:
+        percentile: such as 0.99.
+        n: requests of the run at hand.
+        n_effective: how many independent ones they are worth.
+    """
+    return math.ceil(_independent_needed(percentile) * n / n_effective)
+
+
+def _independent_needed(percentile: float) -> int:
+    extreme = max(percentile, 1 - percentile)
+    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(extreme))
+
+
+def _enough(done: Completions) -> Completions:
+    if len(done.ends) < _FEWEST_EPOCHS:
+        raise TrialAborted(
+            f"The run has {len(done.done_ns)} answered requests that finished at"
+            f" {len(done.ends)} moments; an interval needs at least {_FEWEST_EPOCHS} moments."
+            " Send more requests."
+        )
+    return done
+
+
+def _slice_count(done: Completions) -> int:
+    by_rounds = int(done.rounds / _ROUNDS_PER_SLICE)
+    return min(max(by_rounds, _FEWEST_SLICES), _MOST_SLICES, len(done.ends) - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ratio:
+    value: float
+    error: float
+    degrees: int
+
+
+def _ratio(tops: NDArray[np.float64], bottoms: NDArray[np.float64]) -> _Ratio:
+    """Estimate the ratio of two means, its standard error and degrees of freedom.
+
+    Source: Cochran, «Sampling Techniques», 3rd ed., 6.3; with the correction of the module's
+    docstring.
+    """
+    value = float(tops.sum() / bottoms.sum())
+    variance, degrees = _total_variance(tops - value * bottoms, negative=True)
+    return _Ratio(value=value, error=math.sqrt(variance) / float(bottoms.sum()), degrees=degrees)
+
+
+def _total_variance(residuals: NDArray[np.float64], *, negative: bool) -> tuple[float, int]:
+    """Return the variance of the residuals' sum, and its degrees of freedom.
+
+    Args:
+        residuals: one a slice, summing to 0.
+        negative: let a negative correlation, which the cutting of epochs makes, count too.
+    """
+    count = len(residuals)
+    squares = float(residuals @ residuals)
+    if squares == 0:
+        return 0.0, count - 1
+    # The lag-1 estimate is too low by about 1 / count; half of a chance correlation is ignored.
+    correlation = float(residuals[1:] @ residuals[:-1]) / squares + 1 / count
+    lowest = _SMALLEST_CORRELATION if negative else 0.0
+    correlation = min(max(correlation, lowest), _LARGEST_CORRELATION)
+    if abs(correlation) < 1 / math.sqrt(count):
+        correlation = 0.0
+    factor = (1 + correlation) / (1 - correlation)
+    # The squares are correlated by the square of the correlation.
+    degrees = max(1, round((count - 1) * (1 - correlation**2) / (1 + correlation**2)))
+    return factor * squares * count / (count - 1), degrees
+
+
+def _interval(ratio: _Ratio, *, scale: float, n_effective: float) -> Estimate:
+    half = t_quantile(ratio.degrees) * ratio.error
+    return Estimate(
+        value=ratio.value * scale,
+        low=max(0.0, ratio.value - half) * scale,
+        high=(ratio.value + half) * scale,
+        n_effective=n_effective,
+    )
+
+
+class _EffectiveSizes:
+    """How many independent requests a run is worth, percentile by percentile."""
+
+    def __init__(self, done: Completions, slices: Slices) -> None:
+        start = int(slices.edges[0])
+        self._latency_ms = done.latency_ms[start:]
+        self._slice_edges = slices.edges - start
+        self._epoch_edges = done.ends - start
+        self.sorted_ms = np.sort(self._latency_ms)
+        self.count = len(self.sorted_ms)
+        central = [self.at(share) for share in (0.25, 0.50, 0.75)]
+        self._central = 3 / sum(1 / size for size in central)
+
+    def usable(self, percentile: float) -> float:
+        """Return the size that decides whether the percentile can be had at all.
+
+        The few requests beyond a high percentile tell little of how they hang together, and
+        refusing by them would let pass the runs that are wrong about it. The middle of the
+        distribution tells it well and is no less correlated, so the smaller size counts.
+        """
+        return min(self._central, self.at(percentile))
+
+    def at(self, percentile: float) -> float:
+        """Return the size that the variance between slices, or between epochs, supports."""
+        above = self._latency_ms > self.sorted_ms[math.ceil(percentile * self.count) - 1]
+        sums = np.append(0.0, np.cumsum(above))
+        share = sums[-1] / self.count
+        if share == 0:
+            return float(len(self._epoch_edges) - 1)
+        edges, epochs = self._slice_edges, self._epoch_edges
+        between_slices, degrees = _total_variance(
+            np.diff(sums[edges]) - share * np.diff(edges), negative=False
+        )
+        # A variance from few slices is itself unsure: Student's t in place of the normal.
+        between_slices *= (t_quantile(degrees) / _NORMAL) ** 2
+        within = np.diff(sums[epochs]) - share * np.diff(epochs)
+        independent = self.count * percentile * (1 - percentile)
+        variance = max(between_slices, float(within @ within), independent)
+        return self.count * independent / variance
+
+
+def _percentiles(done: Completions, slices: Slices) -> list[Estimate | None]:
+    sizes = _EffectiveSizes(done, slices)
+    return [_percentile(sizes, percentile) for percentile in PERCENTILES]
+
+
+def _percentile(sizes: _EffectiveSizes, percentile: float) -> Estimate | None:
+    if sizes.usable(percentile) < _independent_needed(percentile):
+        return None
+    n_effective = sizes.at(percentile)
+    low, high = _shares(percentile, round(n_effective))
+    places = np.arange(sizes.count)
+    at_low, value, at_high = np.interp(
+        np.array([low, percentile, high]) * sizes.count - 0.5, places, sizes.sorted_ms
+    ).tolist()
+    return Estimate(value=value, low=at_low, high=at_high, n_effective=n_effective)
+
+
+def _shares(percentile: float, n: int) -> tuple[float, float]:
+    """Return the sample shares between which the percentile lies in 95 % of samples.
+
+    Source: binomial ranks, David and Nagaraja, «Order Statistics», 3rd ed., 7.1, interpolated
+    between ranks so that the nominal level is met rather than exceeded (Nyblom, 1992).
+
+    Args:
+        percentile: of the population.
+        n: independent values in the sample, enough for both bounds to exist.
+    """
+    mean, spread = n * percentile, math.sqrt(n * percentile * (1 - percentile))
+    first = max(0, math.floor(mean - 12 * spread - 20))
+    last = min(n, math.ceil(mean + 12 * spread + 20))
+    below = np.arange(first + 1, last + 1)
+    odds = percentile / (1 - percentile)
+    log_mass = np.append(0.0, np.cumsum(np.log((n - below + 1) / below * odds)))
+    mass = np.exp(log_mass - log_mass.max())
+    chance = np.cumsum(mass) / mass.sum()
+    ranks = np.arange(first, last + 1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.interp([tail, 1 - tail], np.append(0.0, chance), np.append(first - 1, ranks))
+    return max((low + 0.5) / n, 0.0), min((high + 0.5) / n, 1.0)
