@@ -1,0 +1,1 @@
+"""Judge: objective, limits, rank and verdict. No I/O."""

@@ -1,0 +1,72 @@
+"""What is wanted: an objective to improve and limits to keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.measure.estimate import Estimate
+from tuner.measure.metrics import METRICS, Metric
+
+if TYPE_CHECKING:
+    from tuner.measure.measurement import Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """The metric to improve, in the direction that its row in METRICS gives.
+
+    Attributes:
+        metric: key of a row of METRICS.
+    """
+
+    metric: str
+
+    @property
+    def row(self) -> Metric:
+        """Its row in METRICS."""
+        return METRICS[self.metric]
+
+    def read(self, level: Measurement) -> float | None:
+        """The metric's value in its own unit; None where it was not measured."""
+        return point(self.row.read(level))
+
+    def score(self, level: Measurement) -> float | None:
+        """The value with its sign turned so that larger is better."""
+        value = self.read(level)
+        return -value if value is not None and self.row.goal == "minimize" else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A bound on a metric: an upper one where smaller is better, else a lower one.
+
+    Attributes:
+        metric: key of a row of METRICS.
+        bound: in the metric's unit.
+    """
+
+    metric: str
+    bound: float
+
+    def violation(self, level: Measurement) -> float | None:
+        """By how much the level misses the bound, as a fraction of it; <= 0 holds.
+
+        None where the metric was not measured, so that nobody can say that it holds.
+        """
+        row = METRICS[self.metric]
+        value = point(row.read(level))
+        if value is None:
+            return None
+        excess = value - self.bound if row.goal == "minimize" else self.bound - value
+        return excess / abs(self.bound) if self.bound else excess
+
+    def describe(self) -> str:
+        """Such as ``p99 Latency (ms) <= 200``."""
+        row = METRICS[self.metric]
+        return f"{row.header} {'<=' if row.goal == 'minimize' else '>='} {self.bound:g}"
+
+
+def point(value: Estimate | float | None) -> float | None:
+    """The number itself, whether or not it comes with an interval."""
+    return value.value if isinstance(value, Estimate) else value

@@ -1,0 +1,66 @@
+"""Objectives and limits as users type them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from tuner.errors import UsageError
+from tuner.judge.goal import Limit, Objective
+from tuner.measure.metrics import metric
+
+_UNITS: Final = {
+    "ms": {"": 1.0, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3},
+    "MB": {"": 1.0, "mb": 1.0, "gb": 1e3, "mib": 1.048576, "gib": 1073.741824},
+}
+_QUANTITY: Final = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^\s\d]*)\s*")
+_LIMIT: Final = re.compile(r"\s*([\w ]+?)\s*(<=|>=)\s*(.+)")
+
+
+def parse_objective(text: str) -> Objective:
+    """Read a metric's key or one of its short names, such as ``throughput`` or ``p99``.
+
+    Raises:
+        UsageError: there is no such metric.
+    """
+    return Objective(metric=metric(text).key)
+
+
+def parse_bound(name: str, text: str) -> Limit:
+    """Read the bound of a metric, such as ``200ms`` or ``0.2 s`` for ``p99``.
+
+    Raises:
+        UsageError: no such metric, no number, or a unit that the metric does not have.
+    """
+    row = metric(name)
+    units = _UNITS.get(row.unit, {"": 1.0, row.unit.lower(): 1.0})
+    match = _QUANTITY.fullmatch(text)
+    if match is None or match[2].lower() not in units:
+        known = ", ".join(unit for unit in units if unit) or "no unit"
+        raise UsageError(
+            f"{text!r} is not a bound for {row.key}: write a number in {row.unit or 'counts'}, "
+            f"such as {row.key.split('_')[0]} with 200 ({known})."
+        )
+    bound = float(match[1]) * units[match[2].lower()]
+    if bound <= 0:
+        raise UsageError(f"a limit of {text} on {row.key} cannot be kept; it must be above 0.")
+    return Limit(metric=row.key, bound=bound)
+
+
+def parse_limit(text: str) -> Limit:
+    """Read ``METRIC<=BOUND`` or ``METRIC>=BOUND``, such as ``p99<=200ms``.
+
+    Raises:
+        UsageError: not of that form, or the sign is against the metric's direction.
+    """
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text!r} is not a limit: write METRIC<=BOUND, such as 'p99<=200ms'.")
+    limit = parse_bound(match[1], match[3])
+    sign = "<=" if metric(match[1]).goal == "minimize" else ">="
+    if match[2] != sign:
+        better = "smaller" if sign == "<=" else "larger"
+        raise UsageError(
+            f"{text!r}: {better} is better for {limit.metric}, so write its limit with {sign}."
+        )
+    return limit

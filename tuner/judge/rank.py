@@ -1,0 +1,87 @@
+"""From measured trials to an order: the best level of each, feasible ones first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.measure.estimate import Estimate
+from tuner.measure.record import Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tuner.judge.goal import Limit, Objective
+    from tuner.measure.measurement import Measurement
+    from tuner.measure.record import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """One measured configuration and the level that speaks for it.
+
+    Attributes:
+        record: its trial.
+        level: its best level that keeps the limits, or the one that comes nearest.
+        score: the objective there, larger is better.
+        violation: the worst miss of a limit there, as a fraction of it; <= 0 holds them all.
+    """
+
+    record: TrialRecord
+    level: Measurement
+    score: float
+    violation: float
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the level keeps every limit."""
+        return self.violation <= 0
+
+
+def violation(level: Measurement, limits: Sequence[Limit]) -> float:
+    """The worst miss over all limits; a metric that was not measured misses infinitely."""
+    misses = [limit.violation(level) for limit in limits]
+    return max((float("inf") if miss is None else miss for miss in misses), default=0.0)
+
+
+def best_level(
+    record: TrialRecord, objective: Objective, limits: Sequence[Limit]
+) -> Ranked | None:
+    """The level that speaks for a trial; None where nothing was measured."""
+    if not isinstance(record.outcome, Measured):
+        return None
+    judged = []
+    for level in record.outcome.levels:
+        score = objective.score(level)
+        if score is not None:
+            miss = violation(level, limits)
+            judged.append(Ranked(record=record, level=level, score=score, violation=miss))
+    return max(judged, key=_order, default=None)
+
+
+def rank(
+    records: Iterable[TrialRecord], objective: Objective, limits: Sequence[Limit]
+) -> tuple[Ranked, ...]:
+    """Measured trials, best first. Proof trials speak for another trial and are left out."""
+    judged = (best_level(r, objective, limits) for r in records if r.role != "proof")
+    return tuple(sorted((j for j in judged if j is not None), key=_order, reverse=True))
+
+
+def may_beat(level: Measurement, best: Measurement, objective: Objective) -> bool:
+    """Whether the intervals leave it open that a level is as good as the best so far."""
+    mine, other = _span(level, objective), _span(best, objective)
+    return mine is None or other is None or mine[1] >= other[0]
+
+
+def _span(level: Measurement, objective: Objective) -> tuple[float, float] | None:
+    """The objective's interval, turned so that larger is better."""
+    value = objective.row.read(level)
+    if value is None:
+        return None
+    low, high = (value.low, value.high) if isinstance(value, Estimate) else (value, value)
+    return (-high, -low) if objective.row.goal == "minimize" else (low, high)
+
+
+def _order(ranked: Ranked) -> tuple[float, float]:
+    """Feasible ones by score; the others by how little they miss."""
+    return (-max(ranked.violation, 0.0), ranked.score)
