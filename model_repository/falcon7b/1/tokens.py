@@ -1,0 +1,85 @@
+"""Text to tokens and back: the model's own tokenizer, or bytes where the weights are random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Tokenizer(Protocol):
+    """Attributes: ``pad_id`` fills gaps, any of ``stop_ids`` ends a row."""
+
+    pad_id: int
+    stop_ids: frozenset[int]
+
+    def encode(self, text: str) -> list[int]:
+        """Return at least one token."""
+        ...
+
+    def continuation(self, prompt: Sequence[int], new: Sequence[int]) -> str:
+        """Return the text that ``new`` adds after ``prompt``."""
+        ...
+
+
+class ByteTokenizer:
+    """UTF-8 bytes are the tokens. It needs no file, and fits every vocabulary of 258 or more.
+
+    No token stops a row: random weights would stop at random, and each row should cost the same.
+    """
+
+    pad_id = 256
+    begin_id = 257
+    stop_ids: frozenset[int] = frozenset()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the beginning mark and the text's bytes, so that no text is empty."""
+        return [self.begin_id, *text.encode()]
+
+    def continuation(self, prompt: Sequence[int], new: Sequence[int]) -> str:  # noqa: ARG002
+        """Show printable ASCII as it is and any other token as ``<number>``.
+
+        Random weights hardly ever write valid UTF-8, and replacement marks would make different
+        answers look the same. ``prompt`` is not needed: a byte reads the same in any place.
+        """
+        printable = range(0x20, 0x7F)
+        return "".join(chr(token) if token in printable else f"<{token}>" for token in new)
+
+
+class HubTokenizer:
+    """A tokenizer of transformers.
+
+    Args:
+        tokenizer: what ``AutoTokenizer.from_pretrained`` returned.
+        stop_ids: the tokens that end a text, from the model's generation settings.
+        longest: tokens of a text beyond this are cut off, or None to keep all.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,  # noqa: ANN401 - transformers has no types
+        *,
+        stop_ids: frozenset[int] = frozenset(),
+        longest: int | None = None,
+    ) -> None:
+        ends = [tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id]
+        known = [end for end in ends if end is not None]
+        # Padding is masked, so that any token can stand for it.
+        self.pad_id: int = known[0] if known else 0
+        self.stop_ids = stop_ids
+        self._begin_id: int = known[-1] if known else 0
+        self._tokenizer = tokenizer
+        self._longest = longest
+
+    def encode(self, text: str) -> list[int]:
+        """Return the text's tokens with the marks that the model was trained with."""
+        limit = {} if self._longest is None else {"truncation": True, "max_length": self._longest}
+        ids: list[int] = self._tokenizer(text, **limit)["input_ids"]
+        return ids or [self._begin_id]
+
+    def continuation(self, prompt: Sequence[int], new: Sequence[int]) -> str:
+        """Decode both together: what a token reads like depends on the one before it."""
+        before: str = self._tokenizer.decode(list(prompt), skip_special_tokens=True)
+        whole: str = self._tokenizer.decode([*prompt, *new], skip_special_tokens=True)
+        return whole[len(before) :]
