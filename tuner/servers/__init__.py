@@ -1,0 +1,1 @@
+"""Servers: bring Triton up with one configuration, and always take it down again."""
