@@ -1,0 +1,128 @@
+"""The load ladder against services whose throughput curve is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tuner.load.ladder import Level, next_concurrency
+from tuner.measure.estimate import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def estimate(value: float, noise: float = 0.02) -> Estimate:
+    return Estimate(value=value, low=value * (1 - noise), high=value * (1 + noise), n_effective=30)
+
+
+def batched(batch: int) -> Callable[[int], float]:
+    """Throughput per s of a batching server of 10 ms + 1 ms a row, by requests in flight."""
+
+    def throughput(concurrency: int) -> float:
+        rows = min(batch, max(1, concurrency // 2))
+        return rows / (0.010 + 0.001 * rows)
+
+    return throughput
+
+
+def climb(
+    throughput: Callable[[int], float],
+    *,
+    start: int,
+    max_concurrency: int = 1024,
+    keeps: Callable[[int], bool] = lambda _: True,
+    best_so_far: Estimate | None = None,
+    noise: float = 0.02,
+) -> list[int]:
+    levels: list[Level] = []
+    while (
+        concurrency := next_concurrency(
+            levels, start=start, max_concurrency=max_concurrency, best_so_far=best_so_far
+        )
+    ) is not None:
+        assert concurrency not in [level.concurrency for level in levels]
+        levels.append(
+            Level(
+                concurrency=concurrency,
+                throughput=estimate(throughput(concurrency), noise),
+                keeps_limits=keeps(concurrency),
+            )
+        )
+    return [level.concurrency for level in levels]
+
+
+def test_a_batching_server_is_measured_at_one_at_a_batch_and_at_two() -> None:
+    assert climb(batched(8), start=8) == [1, 8, 16, 32]
+
+
+def test_a_server_that_gains_nothing_from_load_is_left_after_two_levels() -> None:
+    assert climb(lambda _: 90.0, start=4) == [1, 4]
+
+
+def test_a_noisy_start_does_not_end_the_climb_but_a_noisy_gain_does() -> None:
+    assert climb(lambda c: 100.0 + c, start=8, noise=0.4) == [1, 8, 16]
+
+
+def test_a_single_instance_without_batching_doubles_from_one() -> None:
+    assert climb(lambda c: 90.0 if c == 1 else 100.0, start=1) == [1, 2, 4]
+
+
+def test_a_climb_goes_on_while_throughput_surely_grows() -> None:
+    assert climb(lambda c: min(c, 64) * 10.0, start=4) == [1, 4, 8, 16, 32, 64, 128]
+
+
+def test_a_gain_that_is_sure_but_small_is_not_followed() -> None:
+    assert climb(lambda c: 100.0 + c / 10, start=8, noise=0.0001) == [1, 8]
+
+
+def test_the_ladder_never_leaves_the_highest_concurrency_allowed() -> None:
+    assert climb(lambda c: 10.0 * c, start=64, max_concurrency=24) == [1, 24]
+
+
+def test_the_highest_load_that_keeps_the_limits_is_closed_in_on() -> None:
+    levels = climb(lambda c: 10.0 * c, start=16, keeps=lambda c: c <= 11)
+    assert levels == [1, 16, 4, 8, 11, 13]
+
+
+def test_no_load_is_sought_between_two_levels_of_the_same_throughput() -> None:
+    assert climb(batched(8), start=8, keeps=lambda c: c < 32) == [1, 8, 16, 32]
+
+
+def test_one_request_may_break_a_limit_that_a_full_batch_keeps() -> None:
+    assert climb(batched(8), start=8, keeps=lambda c: c != 1)[:3] == [1, 8, 16]
+
+
+def test_limits_that_neither_one_nor_a_full_batch_keeps_end_the_ladder() -> None:
+    assert climb(batched(8), start=8, keeps=lambda _: False) == [1, 8]
+
+
+def test_a_configuration_that_even_doubled_stays_behind_is_given_up() -> None:
+    assert climb(batched(8), start=8, best_so_far=estimate(5000)) == [1, 8]
+
+
+def test_a_configuration_that_may_still_catch_up_is_not_given_up() -> None:
+    assert climb(batched(8), start=8, best_so_far=estimate(500)) == [1, 8, 16, 32]
+
+
+@given(
+    start=st.integers(1, 500),
+    top=st.integers(1, 2000),
+    saturated_at=st.integers(1, 2000),
+    kept_until=st.integers(0, 2000),
+    noise=st.floats(0, 0.5),
+)
+def test_a_ladder_ends_within_ten_levels_and_its_bounds(
+    start: int, top: int, saturated_at: int, kept_until: int, noise: float
+) -> None:
+    levels = climb(
+        lambda c: 10.0 * min(c, saturated_at),
+        start=start,
+        max_concurrency=top,
+        keeps=lambda c: c <= kept_until,
+        noise=noise,
+    )
+    assert 1 <= len(levels) <= 10
+    assert all(1 <= level <= top for level in levels)

@@ -1,0 +1,1 @@
+"""Load: the traffic, its levels, and the raw timestamps that come back."""

@@ -1,0 +1,69 @@
+"""Everything that can be watched on this machine, in one reading."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from tuner.telemetry.host import HostSampler
+from tuner.telemetry.nvml import GpuSampler, gpus
+from tuner.telemetry.port import Reading
+from tuner.telemetry.triton_stats import difference, read_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+class MachineTelemetry:
+    """Triton's statistics, the server's processes, and NVIDIA's driver where there is one."""
+
+    @contextmanager
+    def sampling(
+        self, *, http: str, model: str, pid: int | None
+    ) -> Iterator[Callable[[], Reading]]:
+        """Watch from entry to exit; see the port."""
+        with ExitStack() as stack:
+            before = read_stats(http, model)
+            host = stack.enter_context(HostSampler(pid=pid).sampling()) if pid else None
+            gpu = stack.enter_context(GpuSampler(server_pid=pid).sampling())
+
+            def reading() -> Reading:
+                use = difference(before, read_stats(http, model))
+                seen = gpu.use()
+                return Reading(
+                    server=use.time if use else None,
+                    batches=use.batches if use else (),
+                    gpus=seen.gpus,
+                    host=host.use() if host else None,
+                    caveats=seen.caveats,
+                )
+
+            yield reading
+
+    def describe(self) -> Mapping[str, str]:
+        """Tell the processor, the memory and the GPUs."""
+        described = {
+            "processor": _processor(),
+            "cores": str(usable_cores()),
+            "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
+        }
+        for number, gpu in enumerate(gpus()):
+            described[f"gpu_{number}"] = gpu.name
+        return described
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _processor() -> str:
+    names = [line for line in _CPU_INFO.read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.machine()
