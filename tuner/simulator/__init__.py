@@ -1,0 +1,1 @@
+"""A Triton server that exists in virtual time only, with its load and its telemetry."""
