@@ -1,0 +1,1 @@
+"""Study: the loop that proposes, tries, records and learns."""

@@ -1,0 +1,42 @@
+"""What configurations are tried on: the parts and how long to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tuner.judge.goal import Limit, Objective
+    from tuner.load.port import LoadGenerator
+    from tuner.model.repository import ModelFolder
+    from tuner.servers.port import Server
+    from tuner.telemetry.port import Telemetry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """The parts of a trial, the same for all trials of a study.
+
+    Attributes:
+        model: the user's model folder; trials run on staged copies of it.
+        server: brings Triton up.
+        load: sends the traffic.
+        telemetry: watches.
+        objective: what to improve; levels that may be the best are measured for longer.
+        limits: what a level has to keep for the ladder to climb on.
+        request_batch: rows in each request.
+        max_concurrency: the highest load level.
+        window_s: how long a level is measured at the least.
+        load_deadline_s: how long the model may take to load.
+    """
+
+    model: ModelFolder
+    server: Server
+    load: LoadGenerator
+    telemetry: Telemetry
+    objective: Objective
+    limits: tuple[Limit, ...]
+    request_batch: int
+    max_concurrency: int
+    window_s: float
+    load_deadline_s: float

@@ -1,0 +1,89 @@
+"""What a study says while it runs, to whoever watches it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from tuner.judge.rank import Ranked
+    from tuner.measure.measurement import Measurement, Workload
+    from tuner.measure.record import Params, Role, TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyOpened:
+    """The study's record is open: how many trials it holds and how many it is to hold."""
+
+    name: str
+    done: int
+    trials: int
+    cleaned: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStarted:
+    """A trial begins. ``position`` counts from 1 and is not Optuna's number."""
+
+    number: int
+    position: int
+    role: Role
+    params: Params
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted:
+    """The trial enters a phase."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelStarted:
+    """Load begins."""
+
+    workload: Workload
+    expected_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelMeasured:
+    """A level's numbers are in."""
+
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEnded:
+    """A trial is on disk; ``best`` and ``baseline`` are what is known by now."""
+
+    record: TrialRecord
+    best: Ranked | None
+    baseline: Ranked | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchEnded:
+    """No more trials, and why, as a sentence."""
+
+    reason: str
+
+
+Event: TypeAlias = (
+    StudyOpened
+    | TrialStarted
+    | PhaseStarted
+    | LevelStarted
+    | LevelMeasured
+    | TrialEnded
+    | SearchEnded
+)
+
+
+class Observer(Protocol):
+    """Somebody who watches."""
+
+    def on(self, event: Event) -> None:
+        """Take note; must return at once and not raise."""
+        ...

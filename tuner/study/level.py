@@ -1,0 +1,225 @@
+"""A trial's ladder of load levels on one running server, and the numbers of each level."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.judge.rank import may_beat, violation
+from tuner.load.ladder import Level, next_concurrency
+from tuner.measure import checks, stationarity, statistics
+from tuner.measure.measurement import ClosedLoop, Measurement, Workload
+from tuner.study.events import LevelMeasured, LevelStarted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tuner.judge.rank import Ranked
+    from tuner.measure.trace import Trace
+    from tuner.model.config import ModelConfig
+    from tuner.servers.port import Endpoint
+    from tuner.study.bench import Bench
+    from tuner.study.events import Observer
+    from tuner.study.stopwatch import Stopwatch
+    from tuner.telemetry.port import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Care:
+    """How closely to look at a level. A run that was too short is made again, longer.
+
+    Attributes:
+        rounds: how often each client has to be answered.
+        tail: whether the p99 is to be bounded, where that is within reach.
+        windows: the longest run, in windows of the bench.
+    """
+
+    rounds: int
+    tail: bool
+    windows: int
+
+
+SCREENING = Care(rounds=4, tail=False, windows=3)
+"""For a level that may turn out not to matter."""
+
+CLOSELY = Care(rounds=12, tail=True, windows=5)
+"""For a level that may be the answer."""
+
+_MARGIN = 1.2
+"""A run that is made longer to hold enough is made this much longer than just enough."""
+
+_TAIL = 0.99
+_TAIL_METRIC = "latency_p99_ms"
+_THROUGHPUT = "throughput_per_s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """Measures the levels of one trial.
+
+    Attributes:
+        bench: the parts and the lengths.
+        endpoint: the running server.
+        folder: where the evidence goes.
+        watch: gets the seconds of warming up, measuring and reading back.
+        observer: is told of each level.
+        measured: what was measured so far; it outlives an exception.
+    """
+
+    bench: Bench
+    endpoint: Endpoint
+    folder: Path
+    watch: Stopwatch
+    observer: Observer
+    measured: list[Measurement]
+
+    def climb(self, config: ModelConfig, best: Ranked | None) -> None:
+        """Measure level after level until more load tells nothing new.
+
+        The level that speaks for a configuration which may be the best is then measured again
+        where it was too short to bound its p99; the longer run takes the shorter one's place.
+
+        Args:
+            config: what is served.
+            best: what is to be beaten; None while nothing is.
+
+        Raises:
+            ConfigurationRejected: requests are answered with errors.
+            TrialAborted: the load could not be sent.
+        """
+        bench = self.bench
+        start = _busy_at(config, bench.request_batch)
+        to_beat = best.level.throughput_per_s if best and self._for_throughput else None
+        while True:
+            concurrency = next_concurrency(
+                [self._rung(level) for level in self.measured],
+                start=start,
+                max_concurrency=bench.max_concurrency,
+                best_so_far=to_beat,
+            )
+            if concurrency is None:
+                break
+            self.measure(_closed(concurrency, bench), CLOSELY if self._needs_tail else SCREENING)
+        self._look_closely(best)
+
+    def measure(self, workload: Workload, care: Care) -> None:
+        """Measure one level, again and longer where a window is too short for what it is to tell.
+
+        Args:
+            workload: the traffic.
+            care: how closely to look.
+        """
+        bench = self.bench
+        length_s, longest_s = bench.window_s, care.windows * bench.window_s
+        while True:
+            self.observer.on(LevelStarted(workload=workload, expected_s=length_s))
+            trace, reading = self._run(workload, length_s)
+            steady, discarded_s = stationarity.split_warm_up(trace)
+            needed_s = _needed_s(steady, care, longest_s)
+            if needed_s <= length_s or length_s >= longest_s:
+                break
+            self.watch.add("warm up", _seconds(trace))
+            length_s = min(_MARGIN * needed_s, longest_s)
+        measured_s = _seconds(steady)
+        self.watch.add("measure", measured_s)
+        self.watch.add("warm up", _seconds(trace) - measured_s)
+        latency = statistics.latency(steady)
+        level = Measurement(
+            workload=workload,
+            throughput_per_s=statistics.throughput(steady, workload.request_batch),
+            latency=latency,
+            server=reading.server,
+            batches=reading.batches,
+            gpus=reading.gpus,
+            host=reading.host,
+            requests=int((~steady.failed).sum()),
+            errors=int(steady.failed.sum()),
+            duration_s=measured_s,
+            discarded_s=discarded_s,
+            caveats=checks.caveats(steady, workload=workload, latency=latency) + reading.caveats,
+        )
+        self.measured[:] = [*_others(self.measured, workload), level]
+        self.observer.on(LevelMeasured(measurement=level))
+
+    def _look_closely(self, best: Ranked | None) -> None:
+        """Measure the level that speaks for a contender again, where it was only screened."""
+        bench = self.bench
+        keeping = [level for level in self.measured if violation(level, bench.limits) <= 0]
+        scored = [(score, level) for level in keeping if (score := bench.objective.score(level))]
+        if self._needs_tail or not scored:
+            return
+        top = max(scored, key=lambda pair: pair[0])[1]
+        if best is None or may_beat(top, best.level, bench.objective):
+            short = top.duration_s < CLOSELY.rounds * top.latency.mean_ms.value / 1e3
+            if short or top.latency.p99_ms is None:
+                self.measure(top.workload, CLOSELY)
+
+    def _run(self, workload: Workload, length_s: float) -> tuple[Trace, Reading]:
+        """Send load for ``length_s`` and watch; what is not load is counted as reading back."""
+        begun_s = time.monotonic()
+        model, endpoint = self.bench.model.name, self.endpoint
+        with self.bench.telemetry.sampling(
+            http=endpoint.http, model=model, pid=endpoint.pid
+        ) as read:
+            trace = self.bench.load.run(
+                grpc=endpoint.grpc,
+                model=model,
+                workload=workload,
+                duration_s=length_s,
+                folder=self.folder,
+            )
+            reading = read()
+        idle_s = time.monotonic() - begun_s - _seconds(trace)
+        self.watch.add("start and read the load generator", idle_s)
+        return trace, reading
+
+    def _rung(self, level: Measurement) -> Level:
+        match level.workload.load:
+            case ClosedLoop(concurrency=concurrency):
+                return Level(
+                    concurrency=concurrency,
+                    throughput=level.throughput_per_s,
+                    keeps_limits=violation(level, self.bench.limits) <= 0,
+                )
+            case _:
+                raise ValueError(f"a ladder has closed loops, but got {level.workload}")
+
+    @property
+    def _for_throughput(self) -> bool:
+        return self.bench.objective.metric == _THROUGHPUT
+
+    @property
+    def _needs_tail(self) -> bool:
+        """Whether p99 decides anything, so that each level has to bound it."""
+        bench = self.bench
+        return _TAIL_METRIC in {bench.objective.metric, *(li.metric for li in bench.limits)}
+
+
+def _closed(concurrency: int, bench: Bench) -> Workload:
+    return Workload(load=ClosedLoop(concurrency=concurrency), request_batch=bench.request_batch)
+
+
+def _busy_at(config: ModelConfig, request_batch: int) -> int:
+    """Requests that the configuration can execute at once."""
+    joined = config.max_batch_size // request_batch if config.dynamic_batching else 1
+    return max(joined, 1) * config.instance_count
+
+
+def _needed_s(steady: Trace, care: Care, longest_s: float) -> float:
+    """Seconds that a run like this one has to last; a tail that is out of reach is let go."""
+    rounds_s = care.rounds * float(steady.latency_ms.mean()) / 1e3
+    if not care.tail:
+        return rounds_s
+    wanted = statistics.requests_needed(steady, _TAIL)
+    tail_s = _seconds(steady) * wanted / steady.sent_ns.size
+    return max(rounds_s, tail_s) if _MARGIN * tail_s <= longest_s else rounds_s
+
+
+def _others(levels: Iterable[Measurement], workload: Workload) -> list[Measurement]:
+    return [level for level in levels if level.workload != workload]
+
+
+def _seconds(trace: Trace) -> float:
+    return float(trace.done_ns.max() - trace.sent_ns.min()) / 1e9

@@ -1,0 +1,73 @@
+"""What was asked for, and on what it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.judge.goal import Limit, Objective
+from tuner.measure.record import TrialRecord
+from tuner.space.triton import Bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySpec:
+    """What a study is about; the same for all its trials.
+
+    Attributes:
+        name: of the study, and of its folders under studies/ and reports/.
+        model: the model's name.
+        config_pbtxt: the user's own configuration, as it was when the study began.
+        objective: what to improve.
+        limits: what to keep.
+        bounds: how far the knobs may go.
+        request_batch: rows in each request.
+        max_concurrency: the highest load level.
+        window_s: how long a level is measured.
+        seed: of the search.
+        sampler: which proposer searches.
+    """
+
+    name: str
+    model: str
+    config_pbtxt: str
+    objective: Objective
+    limits: tuple[Limit, ...]
+    bounds: Bounds
+    request_batch: int
+    max_concurrency: int
+    window_s: float
+    seed: int
+    sampler: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyHeader:
+    """The frame of a study. Records of different environments are never ranked together.
+
+    Attributes:
+        schema: see tuner.measure.record.SCHEMA.
+        spec: what was asked for.
+        environment: what numbers depend on (server, versions, processor, GPUs), name → text.
+        created_at_utc: ISO 8601.
+    """
+
+    schema: int
+    spec: StudySpec
+    environment: Mapping[str, str]
+    created_at_utc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecord:
+    """Everything that is known of a study; reports are made from this and nothing else.
+
+    Attributes:
+        header: its frame.
+        trials: those that ended, by number.
+        wall_clock_s: time that `tune` ran on it, over all its sessions.
+    """
+
+    header: StudyHeader
+    trials: tuple[TrialRecord, ...]
+    wall_clock_s: float

@@ -1,0 +1,118 @@
+"""One trial: stage → serve → climb the ladder → stop, and what came of it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.errors import ConfigurationRejected, TrialAborted
+from tuner.measure.record import Aborted, Measured, Outcome, Rejected
+from tuner.model.repository import stage
+from tuner.study.events import PhaseStarted
+from tuner.study.level import CLOSELY, Levels
+from tuner.study.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tuner.judge.rank import Ranked
+    from tuner.measure.measurement import Measurement, Workload
+    from tuner.model.config import ModelConfig
+    from tuner.servers.port import Endpoint
+    from tuner.study.bench import Bench
+    from tuner.study.events import Observer
+
+LOG = "server.log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What came of a trial.
+
+    Attributes:
+        outcome: what is known of the configuration now.
+        phases_s: seconds by phase.
+        interrupt: the user's Ctrl-C, to be raised again once the outcome is on disk.
+    """
+
+    outcome: Outcome
+    phases_s: Mapping[str, float]
+    interrupt: KeyboardInterrupt | None = None
+
+
+def try_configuration(
+    bench: Bench,
+    *,
+    config: ModelConfig,
+    folder: Path,
+    observer: Observer,
+    best: Ranked | None,
+    again: Workload | None,
+) -> Attempt:
+    """Serve a configuration, put load on it and tell what came of it.
+
+    Args:
+        bench: the parts to try it on.
+        config: what to serve.
+        folder: a new folder for the evidence: the staged model, the logs, the raw requests.
+        observer: is told of phases and levels.
+        best: what is to be beaten; None while nothing is.
+        again: the one level to measure again, for a proof; None climbs the ladder.
+    """
+    watch = Stopwatch()
+    levels: list[Measurement] = []
+    try:
+        with _serving(bench, config, folder, watch, observer) as endpoint:
+            ladder = Levels(
+                bench=bench,
+                endpoint=endpoint,
+                folder=folder,
+                watch=watch,
+                observer=observer,
+                measured=levels,
+            )
+            if again is None:
+                ladder.climb(config, best)
+            else:
+                ladder.measure(again, CLOSELY)
+    except ConfigurationRejected as error:
+        outcome: Outcome = Rejected(
+            reason=error.reason, evidence=error.evidence, levels=tuple(levels)
+        )
+    except TrialAborted as error:
+        outcome = Aborted(cause=str(error), levels=tuple(levels))
+    except KeyboardInterrupt as interrupt:
+        outcome = Aborted(cause="It was interrupted.", levels=tuple(levels))
+        return Attempt(outcome=outcome, phases_s=watch.phases_s, interrupt=interrupt)
+    else:
+        outcome = Measured(levels=tuple(levels))
+    return Attempt(outcome=outcome, phases_s=watch.phases_s)
+
+
+@contextmanager
+def _serving(
+    bench: Bench, config: ModelConfig, folder: Path, watch: Stopwatch, observer: Observer
+) -> Iterator[Endpoint]:
+    """A server with the configuration; its start and its stop are timed however they end."""
+    with watch.phase("stage the model"):
+        folder.mkdir(parents=True)
+        repository = stage(bench.model, config, folder / "model_repository")
+    with ExitStack() as stack:
+        observer.on(PhaseStarted(phase="loading the model"))
+        with watch.phase("load the model"):
+            endpoint = stack.enter_context(
+                bench.server.serving(
+                    repository=repository,
+                    model=bench.model.name,
+                    log=folder / LOG,
+                    deadline_s=bench.load_deadline_s,
+                )
+            )
+        try:
+            yield endpoint
+        finally:
+            observer.on(PhaseStarted(phase="stopping the server"))
+            with watch.phase("stop the server"):
+                stack.close()
