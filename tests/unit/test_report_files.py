@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+import report_studies as studies
+from rich.console import Console
+
+from tuner.errors import MachineError, UsageError
+from tuner.model.config import ModelConfig
+from tuner.report import html, plots
+from tuner.report import text as terminal
+from tuner.report.csv import detail_csv, summary_csv, trials_csv
+from tuner.report.export import exported_config
+from tuner.report.json import as_json
+from tuner.report.view import build
+from tuner.report.write import write_reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner.report.view import Report
+    from tuner.study.spec import StudyRecord
+
+ALL: dict[str, Callable[[], StudyRecord]] = {
+    "gpu": studies.gpu_study,
+    "cpu": studies.cpu_study,
+    "strict": studies.strict_study,
+    "hostile": studies.hostile_study,
+    "empty": lambda: studies.study([]),
+}
+
+
+@pytest.fixture(params=ALL)
+def study(request: pytest.FixtureRequest) -> StudyRecord:
+    return ALL[request.param]()
+
+
+def printed(study: StudyRecord, width: int) -> str:
+    out = io.StringIO()
+    terminal.print_summary(build(study), Console(file=out, width=width))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 250])
+def test_the_table_fits_the_terminal(study: StudyRecord, width: int) -> None:
+    lines = printed(study, width).splitlines()
+
+    assert lines
+    if width >= 80:
+        assert max(len(line.rstrip()) for line in lines) <= width
+
+
+def test_a_wide_terminal_shows_every_column_with_its_interval() -> None:
+    shown = printed(studies.gpu_study(), 250)
+
+    assert "1429 (1386 to 1472)" in shown
+    assert "Utilization" in shown
+    assert "A wider terminal" not in shown
+
+
+def test_a_narrow_terminal_keeps_the_numbers_that_decide_and_names_what_it_leaves_out() -> None:
+    shown = printed(studies.gpu_study(), 80)
+
+    assert "1429 ±3%" in shown
+    assert "34.9x ±5%" in shown
+    assert "A wider terminal also shows" in shown
+    assert "falcon7b_config_10 *" in shown
+    assert "* with caveats (few_samples, unstable)" in shown
+
+
+def test_nothing_is_coloured_where_there_is_no_terminal(study: StudyRecord) -> None:
+    assert "\x1b" not in printed(study, 100)
+
+
+def test_markup_in_a_name_is_printed_as_it_is() -> None:
+    record = studies.study([studies.trial(0, [studies.level(1, 9, 120)], role="baseline")])
+
+    assert "[red]x[/red]_config_default" in printed(
+        studies.study(record.trials, model="[red]x[/red]"), 200
+    )
+
+
+def test_a_configurations_levels_can_be_printed() -> None:
+    out = io.StringIO()
+    report = build(studies.gpu_study())
+    terminal.print_detail(report, "falcon7b_config_7", Console(file=out, width=220))
+
+    assert "Client" in out.getvalue()
+    assert out.getvalue().count("1429") == 1
+
+
+def test_the_csvs_hold_rounded_and_whole_numbers_with_their_intervals() -> None:
+    rows = list(csv.DictReader(io.StringIO(summary_csv(build(studies.gpu_study())))))
+
+    assert rows[0]["Model Config Name"] == "falcon7b_config_7"
+    assert rows[0]["Throughput (infer/sec)"] == "1429"
+    low, value, high = (float(rows[0][f"throughput_per_s{end}"]) for end in ("_low", "", "_high"))
+    assert low < value < high
+    refused = next(row for row in rows if row["Model Config Name"] == "falcon7b_config_10")
+    assert refused["p99 Latency (ms)"] == refused["latency_p99_ms"] == ""
+
+
+def test_the_detail_csv_has_one_line_a_level() -> None:
+    report = build(studies.gpu_study())
+    rows = list(csv.DictReader(io.StringIO(detail_csv(report))))
+
+    assert len(rows) == sum(len(c.levels) for c in report.configurations)
+    assert rows[0]["Request Concurrency"] == "1024"
+
+
+def test_the_trials_csv_has_one_line_a_trial() -> None:
+    rows = list(csv.DictReader(io.StringIO(trials_csv(build(studies.gpu_study())))))
+
+    assert [row["trial"] for row in rows] == [str(n) for n in range(12)]
+    assert rows[3]["status"] == "rejected"
+
+
+def test_the_json_form_is_valid_and_names_the_winner(study: StudyRecord) -> None:
+    known = json.loads(as_json(build(study)))
+
+    assert known["schema"] == 1
+    if known["answer"] == "better":
+        assert known["config"] == "falcon7b_config_7"
+        assert known["summary"][0]["throughput_per_s"]["value"] > 1400
+        assert known["summary"][0]["latency_p99_ms"]["interval"][0] > 0
+
+
+@pytest.mark.parametrize("draw", [plots.tradeoff, plots.progress])
+def test_a_plot_is_one_well_formed_drawing_and_always_the_same(
+    draw: Callable[[Report], plots.Plot | None], study: StudyRecord
+) -> None:
+    first, second = (draw(build(study)) for _ in range(2))
+
+    assert first == second
+    if first is not None:
+        root = ET.fromstring(first.svg)  # noqa: S314 - our own drawing
+        assert root.tag.endswith("svg")
+
+
+class _Reader(HTMLParser):
+    """Collects what could load something or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        known = dict(attrs)
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.loads += [v for n, v in attrs if n in {"src", "srcset", "data"} and v]
+        if tag == "link" and known.get("href"):
+            self.loads.append(str(known["href"]))
+        assert not [name for name in known if name.startswith("on")]
+
+
+def test_a_page_loads_nothing_and_runs_only_its_own_script(study: StudyRecord) -> None:
+    page = html.page(build(study))
+    reader = _Reader()
+    reader.feed(page)
+
+    assert reader.loads == []
+    assert reader.tags.count("script") == 1
+    assert len(reader.ids) == len(set(reader.ids))
+    assert not re.findall(r"url\((?!#)", page)
+
+
+def test_what_came_from_outside_is_escaped_in_the_page() -> None:
+    page = html.page(build(studies.hostile_study()))
+
+    assert "<script>document.title" not in page
+    assert "x<script>y" not in page
+    assert page.count("&lt;script&gt;document.title") >= 6
+
+
+def test_reports_are_written_with_their_list(tmp_path: Path) -> None:
+    page = write_reports(studies.gpu_study(), tmp_path / "reports")
+    write_reports(studies.cpu_study(), tmp_path / "reports")
+
+    assert page == tmp_path / "reports" / "falcon7b.html"
+    found = sorted(str(p.relative_to(page.parent)) for p in page.parent.rglob("*") if p.is_file())
+    assert found == [
+        "falcon7b.html", "falcon7b/detail.csv", "falcon7b/summary.csv", "falcon7b/summary.json",
+        "falcon7b/trials.csv", "falcon_tiny.html", "falcon_tiny/detail.csv",
+        "falcon_tiny/summary.csv", "falcon_tiny/summary.json", "falcon_tiny/trials.csv",
+        "index.html",
+    ]  # fmt: skip
+    listed = (page.parent / "index.html").read_text()
+    assert 'href="falcon7b.html"' in listed
+    assert 'href="falcon_tiny.html"' in listed
+
+
+def test_a_report_that_cannot_be_read_back_is_left_out_of_the_list(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "summary.json").write_text("{")
+    (tmp_path / "old.html").write_text("")
+
+    write_reports(studies.gpu_study(), tmp_path)
+
+    assert "old.html" not in (tmp_path / "index.html").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("a file stands in the way")
+
+    with pytest.raises(MachineError, match=r"Cannot write the report to .*--reports"):
+        write_reports(studies.gpu_study(), tmp_path / "reports")
+
+
+def test_the_exported_config_is_the_winners_with_its_provenance() -> None:
+    study = studies.gpu_study()
+    exported = exported_config(study, None)
+
+    comments = [line for line in exported.splitlines() if line.startswith("#")]
+    assert comments[0] == "# falcon7b_config_7, exported by tuner."
+    assert any("Proved: Measured again" in line for line in comments)
+    assert any("tritonserver 2.51.0" in line for line in comments)
+    config = ModelConfig.parse(exported, path=Path("config.pbtxt"))
+    assert (config.max_batch_size, config.max_queue_delay_microseconds) == (128, 10000)
+    assert exported.endswith(study.trials[7].config_pbtxt)
+
+
+def test_a_trial_can_be_exported_by_its_number() -> None:
+    exported = exported_config(studies.gpu_study(), 4)
+
+    assert exported.startswith("# falcon7b_config_4, exported by tuner.\n")
+    assert "Proved" not in exported
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(3, "did not serve: The model ran out of GPU memory."), (99, "no trial 99")],
+)
+def test_a_trial_that_cannot_be_exported_says_why(number: int, said: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(said)):
+        exported_config(studies.gpu_study(), number)
+
+
+def test_without_a_winner_an_export_asks_for_a_trial() -> None:
+    with pytest.raises(UsageError, match=r"Nothing that was tried keeps .* --trial N"):
+        exported_config(studies.strict_study(), None)
+
+
+def test_a_line_break_in_the_environment_stays_inside_the_comment() -> None:
+    study = studies.study(
+        [studies.trial(0, [studies.level(1, 9, 120)], role="baseline")],
+        environment={"gpu": "H100\nmax_batch_size: 1"},
+    )
+
+    assert "# gpu: H100 max_batch_size: 1\n" in exported_config(study, None)

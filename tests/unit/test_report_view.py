@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import report_studies as studies
+
+from tuner.judge.goal import Objective
+from tuner.measure.record import Rejected
+from tuner.report.view import build
+
+if TYPE_CHECKING:
+    from tuner.study.spec import StudyRecord
+
+TUTORIAL_SUMMARY = [
+    "Model Config Name",
+    "Max Batch Size",
+    "Dynamic Batching",
+    "Total Instance Count",
+    "p99 Latency (ms)",
+    "Throughput (infer/sec)",
+    "Max GPU Memory Usage (MB)",
+    "Average GPU Utilization (%)",
+]
+TUTORIAL_DETAIL = [
+    "Request Concurrency",
+    "p99 Latency (ms)",
+    "Client Response Wait (ms)",
+    "Server Queue (ms)",
+    "Server Compute Input (ms)",
+    "Server Compute Infer (ms)",
+    "Throughput (infer/sec)",
+    "Max GPU Memory Usage (MB)",
+    "Average GPU Utilization (%)",
+]
+
+
+def test_the_tables_begin_with_the_columns_of_the_tutorial() -> None:
+    report = build(studies.gpu_study())
+
+    assert [column.header for column in report.summary.columns][:8] == TUTORIAL_SUMMARY
+    for configuration in report.configurations:
+        assert [c.header for c in configuration.detail.columns][:9] == TUTORIAL_DETAIL
+
+
+def test_the_columns_of_the_tutorial_stay_on_a_machine_without_a_gpu_and_show_a_dash() -> None:
+    summary = build(studies.cpu_study()).summary
+
+    shown = [summary.columns[i].header for i in summary.shown()]
+    assert shown[:8] == TUTORIAL_SUMMARY
+    assert {row.cells[6].text for row in summary.rows} == {"\N{EN DASH}"}
+    assert {row.cells[3].text for row in summary.rows} == {"1:CPU", "2:CPU"}
+
+
+def test_configurations_are_ranked_best_first_and_named_by_their_trial() -> None:
+    report = build(studies.gpu_study())
+
+    names = [row.cells[0].text for row in report.summary.rows]
+    assert names[0] == "falcon7b_config_7"
+    assert names[-1] == "falcon7b_config_default"
+    assert len(names) == len(set(names)) == 10
+    assert [row.mark for row in report.summary.rows] == ["best", *[""] * 8, "default"]
+
+
+def test_a_proved_winner_is_announced_with_the_gain_of_the_paired_rounds() -> None:
+    report = build(studies.gpu_study())
+
+    assert (report.found.kind, report.found.verdict, report.badge) == (
+        "better",
+        "proved",
+        "Proved",
+    )
+    assert report.headline == (
+        "falcon7b_config_7 serves 34.2x the throughput of your configuration: 1429 infer/sec "
+        "(1386 to 1472), p99 888 ms (835 to 942), against 41.0 infer/sec (39.8 to 42.2), p99 "
+        "1940 ms (1820 to 2050); measured in 11 trials and 10 min 51 s."
+    )
+    assert "3 times in turn with your configuration" in report.verdict
+    assert "34.2x (32.5 to 35.9x)" in report.verdict
+
+
+def test_a_winner_that_was_not_measured_again_is_called_not_proved_yet() -> None:
+    report = build(studies.gpu_study(proved=False))
+
+    assert (report.found.verdict, report.badge) == ("open", "Not proved yet")
+    assert report.headline.startswith("falcon7b_config_7 serves 34.9x")
+
+
+def test_a_gain_that_measuring_again_does_not_show_keeps_the_users_configuration() -> None:
+    study = studies.gpu_study(proved=False)
+    again = [
+        studies.trial(
+            20 + 2 * round_ + side,
+            [studies.level(64, value, 900)],
+            role="proof",
+            replicate_of=7 * side,
+        )
+        for round_, pair in enumerate([(41.0, 41.3), (42.0, 41.1), (40.5, 41.0)])
+        for side, value in enumerate(pair)
+    ]
+
+    report = build(replace(study, trials=(*study.trials, *again)))
+
+    assert (report.found.kind, report.found.verdict) == ("keep", "refuted")
+    assert report.best is not None
+    assert report.best.name == "falcon7b_config_default"
+    assert report.headline.startswith("Keep your configuration: no significant improvement")
+    assert report.diff == ()
+
+
+def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
+    study = studies.gpu_study(proved=False)
+    again = [
+        studies.trial(20, [studies.level(64, 41.0, 900)], role="proof", replicate_of=0),
+        studies.trial(21, [studies.level(64, 700.0, 900)], role="proof", replicate_of=7),
+        studies.trial(22, [studies.level(64, 1100.0, 900)], role="proof", replicate_of=6),
+    ]
+
+    report = build(replace(study, trials=(*study.trials, *again)))
+
+    assert report.best is not None
+    assert report.best.name == "falcon7b_config_6"
+    assert report.summary.rows[0].mark == "best"
+
+
+def test_a_gain_within_the_noise_keeps_the_users_configuration() -> None:
+    report = build(studies.cpu_study())
+
+    assert report.found.kind == "keep"
+    assert "came to +1 % (-3 to +5 %), which includes no gain" in report.headline
+    assert [row.mark for row in report.summary.rows] == ["", "default", ""]
+
+
+def test_where_nothing_keeps_the_limits_the_nearest_miss_is_named() -> None:
+    report = build(studies.strict_study())
+
+    assert report.found.kind == "misses"
+    assert report.best is None
+    assert report.headline.startswith(
+        "Nothing that was tried keeps p99 Latency (ms) <= 50. The nearest miss is "
+        "falcon7b_config_1 with"
+    )
+    assert {row.cells[8].value for row in report.summary.rows} == {
+        None,
+    }
+
+
+def test_a_user_configuration_that_misses_the_limit_gives_no_gain_but_a_winner() -> None:
+    study = studies.study(
+        [
+            studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline"),
+            studies.trial(1, [studies.level(1, 20.0, 45)], batch=32, delay_us=0),
+        ],
+        limits=studies.strict_study().header.spec.limits,
+    )
+
+    report = build(study)
+
+    assert report.found.kind == "better"
+    assert report.headline.startswith("falcon7b_config_1 keeps p99 Latency (ms) <= 50 with 20.0")
+    assert "Your configuration does not keep it at any load" in report.headline
+
+
+def test_a_lower_latency_is_a_gain() -> None:
+    study = studies.study(
+        [
+            studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline"),
+            studies.trial(1, [studies.level(1, 18.0, 60)], batch=32, delay_us=0),
+        ]
+    )
+    spec = replace(study.header.spec, objective=Objective(metric="latency_p99_ms"))
+    report = build(replace(study, header=replace(study.header, spec=spec)))
+
+    assert report.headline.startswith(
+        "falcon7b_config_1 cuts your configuration's p99 Latency by 50 %: 60.0 ms"
+    )
+    assert report.summary.rows[0].cells[8].text == "2.00x"
+
+
+def test_a_study_whose_first_trial_was_rejected_says_why() -> None:
+    first = studies.trial(0, Rejected(reason="It has no model.py.", evidence=""), role="baseline")
+
+    report = build(studies.study([first]))
+
+    assert report.found.kind == "nothing"
+    assert report.headline == "Your configuration cannot be served: It has no model.py."
+
+
+def test_a_study_without_trials_can_be_shown() -> None:
+    report = build(studies.study([]))
+
+    assert report.headline == "Nothing was measured yet."
+    assert report.summary.rows == ()
+
+
+def test_rejected_and_lost_trials_are_listed_with_what_shows_it() -> None:
+    report = build(studies.gpu_study())
+
+    (refused,) = report.refused
+    assert refused.name == "falcon7b_config_3"
+    assert "torch.OutOfMemoryError" in refused.evidence
+    assert [step.number for step in report.aborted] == [8]
+    assert report.found.trials == 11  # the lost one is not counted
+
+
+def test_a_refused_p99_is_a_dash_that_says_how_many_requests_would_do() -> None:
+    report = build(studies.gpu_study())
+
+    row = next(r for r in report.summary.rows if r.cells[0].text == "falcon7b_config_10")
+    assert row.cells[4].text == "\N{EN DASH}"
+    assert "1200 for p99" in row.cells[4].note
+
+
+def test_every_caveat_is_listed_with_its_advice_and_place() -> None:
+    report = build(studies.gpu_study())
+
+    unstable, few = report.caveats
+    assert (unstable.code, few.code) == ("unstable", "few_samples")
+    assert unstable.advice == studies.UNSTABLE.advice
+    assert [(s.config, s.load) for s in unstable.seen] == [
+        ("falcon7b_config_10", "concurrency 64"),
+        ("falcon7b_config_10", "concurrency 256"),
+    ]
+
+
+def test_the_shares_of_time_add_up_to_the_wall_clock() -> None:
+    study = studies.gpu_study()
+    spent = build(study).spent
+
+    assert spent.total_s == study.wall_clock_s
+    assert sum(phase.seconds for phase in spent.phases) == pytest.approx(study.wall_clock_s)
+    assert sum(phase.share for phase in spent.phases) == pytest.approx(1.0)
+    kinds = {phase.name: phase.kind for phase in spent.phases}
+    assert kinds["load the model"] == "loading"
+    assert kinds["measure"] == kinds["warm up"] == "measuring"
+    other = [p.share for p in spent.phases if p.kind == "other"]
+    assert spent.other_share == pytest.approx(sum(other))
+    assert spent.phases[-1].name == "between trials"
+    assert spent.phases[-1].seconds == pytest.approx(9.5)
+
+
+def test_the_diff_shows_what_changes_in_the_users_file() -> None:
+    report = build(studies.gpu_study())
+
+    assert "-max_batch_size: 8" in report.diff
+    assert "+max_batch_size: 128" in report.diff
+
+
+@pytest.mark.parametrize(
+    ("groups", "shown"),
+    [
+        ("instance_group [ { count: 3 kind: KIND_GPU } ]", "3:GPU"),
+        ("instance_group [ { count: 2 kind: KIND_GPU gpus: [ 0, 1 ] } ]", "4:GPU"),
+        (
+            "instance_group [ { count: 4 kind: KIND_GPU }, { count: 1 kind: KIND_CPU } ]",
+            "4:GPU + 1:CPU",
+        ),
+        ("instance_group [ { count: 2 } ]", "2:GPU"),
+        ("", "1:GPU"),
+    ],
+)
+def test_the_instance_count_is_the_total_by_kind(groups: str, shown: str) -> None:
+    record = studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline")
+    config = f'name: "falcon7b"\nbackend: "python"\nmax_batch_size: 8\n{groups}\n'
+
+    report = build(studies.study([replace(record, config_pbtxt=config)]))
+
+    assert report.summary.rows[0].cells[3].text == shown
+
+
+def test_the_same_record_gives_the_same_report() -> None:
+    def made() -> StudyRecord:
+        return studies.gpu_study()
+
+    assert build(made()) == build(made())

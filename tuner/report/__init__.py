@@ -1,0 +1,1 @@
+"""Report: one view of a study, as text, CSV, JSON, HTML and plots."""

@@ -1,0 +1,77 @@
+"""The summary for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from tuner.report import numbers
+
+if TYPE_CHECKING:
+    from tuner.measure.estimate import Estimate
+    from tuner.report.numbers import Cell
+    from tuner.report.tables import Row, Table
+    from tuner.report.view import Report
+
+SCHEMA = 1
+"""Version of this form. 1: the first (0.1.0)."""
+
+
+def as_json(report: Report) -> str:
+    """The answer, the ranked table with unrounded numbers, what was rejected, and the time.
+
+    A number that was not measured is null; an interval is ``[low, high]``.
+    """
+    found = report.found
+    proof = found.proof
+    chosen = report.chosen
+    content = {
+        "schema": SCHEMA,
+        "study": report.name,
+        "model": report.model,
+        "created_at_utc": report.created_at_utc,
+        "objective": report.metric.key,
+        "limits": [limit.describe() for limit in report.limits],
+        "answer": found.kind,
+        "verdict": found.verdict,
+        "headline": " ".join(part for part in (report.headline, report.verdict_line) if part),
+        "config": None if chosen is None else chosen.name,
+        "trial": None if chosen is None else chosen.number,
+        "gain": _ratio(found.gain),
+        "proved_gain": None if proof is None else _ratio(proof.gain),
+        "trials": found.trials,
+        "summary": _rows(report.summary),
+        "rejected": [
+            {"config": s.name, "trial": s.number, "reason": s.reason} for s in report.refused
+        ],
+        "seconds": {phase.name: round(phase.seconds, 3) for phase in report.spent.phases},
+        "wall_clock_s": round(report.spent.total_s, 3),
+        "environment": dict(report.environment),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _ratio(ratio: Estimate | None) -> dict[str, object] | None:
+    return None if ratio is None else _cell(numbers.gain(ratio))
+
+
+def _rows(table: Table) -> list[dict[str, object]]:
+    return [_row(table, row) for row in table.rows]
+
+
+def _row(table: Table, row: Row) -> dict[str, object]:
+    cells = zip(table.columns, row.cells, strict=True)
+    return {"mark": row.mark, **{column.key: _plain(cell) for column, cell in cells}}
+
+
+def _plain(cell: Cell) -> object:
+    return _cell(cell) if cell.low is not None else cell.value
+
+
+def _cell(cell: Cell) -> dict[str, object]:
+    return {"value": cell.value, "interval": [_finite(cell.low), _finite(cell.high)]}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

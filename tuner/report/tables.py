@@ -1,0 +1,248 @@
+"""The two tables of a study: all configurations ranked, and each one level by level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tuner.measure.measurement import OpenLoop
+from tuner.measure.metrics import METRICS
+from tuner.measure.record import Measured
+from tuner.report import describe
+from tuner.report.numbers import EMPTY, Cell, cell, gain, words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.judge.rank import Ranked
+    from tuner.measure.estimate import Estimate
+    from tuner.measure.measurement import Measurement
+    from tuner.measure.record import TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column.
+
+    Attributes:
+        header: as it is shown; the first eight of the summary are those of Model Analyzer.
+        key: its name for programs, with the unit.
+        help: what it holds, one sentence.
+        numeric: whether its values are numbers.
+        always: whether it is shown even when nothing was measured for it.
+    """
+
+    header: str
+    key: str
+    help: str = ""
+    numeric: bool = True
+    always: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        cells: one a column.
+        mark: what is special about it: ``best``, ``default``, ``misses`` (a limit) or nothing.
+    """
+
+    cells: tuple[Cell, ...]
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns and rows."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+
+    def shown(self) -> tuple[int, ...]:
+        """Indices of the columns that a reader needs: not the optional ones that are empty."""
+        return tuple(
+            i
+            for i, column in enumerate(self.columns)
+            if column.always or any(row.cells[i].value is not None for row in self.rows)
+        )
+
+
+def _metric(key: str, explained: str = "", *, always: bool = True) -> Column:
+    return Column(header=METRICS[key].header, key=key, help=explained, always=always)
+
+
+_P99 = _metric(
+    "latency_p99_ms", "99 of 100 requests were answered within this time, seen from the client."
+)
+_THROUGHPUT = _metric(
+    "throughput_per_s",
+    "Answered inferences per second; a request of several rows counts several times.",
+)
+_GPU_MEMORY = _metric("gpu_memory_peak_mb", "Peak, summed over the GPUs.")
+_GPU_USE = _metric("gpu_utilization_pct", "Mean over time and over the GPUs.")
+_HOST = (
+    _metric("cpu_pct", "Mean over the server's processes; 100 is one whole core.", always=False),
+    _metric(
+        "host_memory_peak_mb",
+        "Peak of the memory that the server's processes alone hold.",
+        always=False,
+    ),
+)
+_CAVEATS = Column(
+    header="Caveats",
+    key="caveats",
+    help="Reasons to doubt the numbers of this row, explained under «How sure is this?».",
+    numeric=False,
+)
+_DECIMALS = {
+    "gpu_memory_peak_mb": 0,
+    "host_memory_peak_mb": 0,
+    "gpu_utilization_pct": 1,
+    "cpu_pct": 0,
+}
+_LOAD = "The load at which the configuration was at its best within the limits."
+
+SUMMARY = (
+    Column(header="Model Config Name", key="config", numeric=False),
+    Column(header="Max Batch Size", key="max_batch_size"),
+    Column(header="Dynamic Batching", key="dynamic_batching", numeric=False),
+    Column(header="Total Instance Count", key="instances", numeric=False),
+    _P99,
+    _THROUGHPUT,
+    _GPU_MEMORY,
+    _GPU_USE,
+    Column(
+        header="Gain over default",
+        key="gain",
+        help="The objective against your own configuration's; for programs, 0.38 is 38 % more.",
+    ),
+    Column(header="Load (concurrency)", key="concurrency", help=_LOAD),
+    Column(
+        header="Max Queue Delay (µs)",
+        key="max_queue_delay_microseconds",
+        help="How long a request may wait for others to join its batch.",
+    ),
+    _CAVEATS,
+    *_HOST,
+)
+"""Columns of the summary. The load's changes its name where requests come by the clock."""
+
+DETAIL = (
+    Column(header="Request Concurrency", key="concurrency"),
+    _P99,
+    _metric("latency_mean_ms", "Mean time from sending a request to having its whole answer."),
+    _metric(
+        "queue_ms", "Mean time that a request waited in Triton for an instance or for its batch."
+    ),
+    _metric("compute_input_ms"),
+    _metric("compute_infer_ms"),
+    _THROUGHPUT,
+    _GPU_MEMORY,
+    _GPU_USE,
+    _CAVEATS,
+    _metric("latency_p50_ms", always=False),
+    *_HOST,
+    Column(header="Requests", key="requests", help="Answered in the measured part."),
+    Column(header="Errors", key="errors", help="Requests that failed in that part."),
+)
+"""Columns of the table of one configuration. The first changes with the kind of load."""
+
+
+def summary(
+    ranked: Sequence[Ranked],
+    gains: Sequence[Estimate | None],
+    *,
+    model: str,
+    best: int | None,
+) -> Table:
+    """All measured configurations in the order given.
+
+    Args:
+        ranked: best first.
+        gains: of each over the default; None where it cannot be told.
+        model: whose configurations they are.
+        best: number of the winner's trial; None where there is none.
+    """
+    rows = []
+    for entry, ratio in zip(ranked, gains, strict=True):
+        record, level = entry.record, entry.level
+        cells = (
+            words(describe.config_name(model, record)),
+            describe.max_batch_size(record.params),
+            describe.dynamic_batching(record.params),
+            describe.instances(record, level),
+            p99(level),
+            *_read(level, "throughput_per_s", "gpu_memory_peak_mb", "gpu_utilization_pct"),
+            _gain(ratio, record),
+            describe.load(level.workload),
+            describe.queue_delay(record.params),
+            caveat_codes((level,)),
+            *_read(level, "cpu_pct", "host_memory_peak_mb"),
+        )
+        rows.append(Row(cells=cells, mark=_mark(entry, best)))
+    columns = _for_load(SUMMARY, [entry.level for entry in ranked])
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def detail(record: TrialRecord, best: Measurement | None) -> Table:
+    """Every level of one configuration, highest load first; ``best`` is marked."""
+    levels = record.outcome.levels if isinstance(record.outcome, Measured) else ()
+    ordered = sorted(levels, key=lambda lv: describe.load(lv.workload).value or 0, reverse=True)
+    rows = tuple(
+        Row(cells=_detail_cells(level), mark="best" if level is best else "") for level in ordered
+    )
+    return Table(columns=_for_load(DETAIL, ordered), rows=rows)
+
+
+def p99(level: Measurement) -> Cell:
+    """The 99th percentile, or why there is none."""
+    if level.latency.p99_ms is not None:
+        return cell(level.latency.p99_ms)
+    why = (f"{c.message} {c.advice}" for c in level.caveats if "p99" in c.message)
+    return cell(None, note=next(why, "too few requests"))
+
+
+def caveat_codes(levels: Sequence[Measurement]) -> Cell:
+    """The codes of the caveats, each once."""
+    codes = list(dict.fromkeys(c.code for level in levels for c in level.caveats))
+    return words(", ".join(codes)) if codes else EMPTY
+
+
+def _read(level: Measurement, *keys: str) -> tuple[Cell, ...]:
+    """Metrics of a level by their keys in METRICS."""
+    return tuple(cell(METRICS[k].read(level), decimals=_DECIMALS.get(k)) for k in keys)
+
+
+def _detail_cells(level: Measurement) -> tuple[Cell, ...]:
+    return (
+        describe.load(level.workload),
+        p99(level),
+        *_read(level, *(column.key for column in DETAIL[2:9])),
+        caveat_codes((level,)),
+        *_read(level, "latency_p50_ms", "cpu_pct", "host_memory_peak_mb"),
+        cell(level.requests),
+        cell(level.errors),
+    )
+
+
+def _gain(ratio: Estimate | None, record: TrialRecord) -> Cell:
+    if record.role == "baseline":
+        return Cell(text="default")
+    return EMPTY if ratio is None else gain(ratio)
+
+
+def _mark(entry: Ranked, best: int | None) -> str:
+    if entry.record.number == best:
+        return "best"
+    if entry.record.role == "baseline":
+        return "default"
+    return "" if entry.feasible else "misses"
+
+
+def _for_load(columns: tuple[Column, ...], levels: Sequence[Measurement]) -> tuple[Column, ...]:
+    """The same columns, with the load's named for requests by the clock where they come so."""
+    if not any(isinstance(level.workload.load, OpenLoop) for level in levels):
+        return columns
+    clocked = Column(header="Load (requests/sec)", key="request_rate_per_s", help=_LOAD)
+    return tuple(clocked if column.key == "concurrency" else column for column in columns)
