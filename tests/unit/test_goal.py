@@ -21,7 +21,8 @@ from tuner.judge.parse import parse_bound, parse_limit, parse_objective
 )
 def test_a_limit_is_read_in_the_metrics_own_unit(text: str, metric: str, bound: float) -> None:
     limit = parse_limit(text)
-    assert (limit.metric, limit.bound) == (metric, pytest.approx(bound))
+    assert limit.metric == metric
+    assert limit.bound == pytest.approx(bound)
 
 
 @pytest.mark.parametrize(

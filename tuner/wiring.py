@@ -1,0 +1,369 @@
+"""From what was asked for to real parts; the only module that knows every adapter."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from tuner.errors import UsageError
+from tuner.load.inputs import Input, check_input_data, write_input_data
+from tuner.load.perf_analyzer import PerfAnalyzer
+from tuner.model.config import ModelConfig
+from tuner.model.repository import ModelFolder, find_model
+from tuner.search.model_guided import ModelGuided
+from tuner.search.optuna_samplers import OptunaProposer
+from tuner.servers.local import LocalServer
+from tuner.simulator.adapters import simulated
+from tuner.simulator.batcher import SimConfig
+from tuner.simulator.cost import FILE_NAME, CostModel
+from tuner.space.triton import Bounds, search_space
+from tuner.study.bench import Bench
+from tuner.study.events import StudyOpened
+from tuner.study.folder import exclusive, set_aside
+from tuner.study.run import StudyRun
+from tuner.study.spec import StudySpec
+from tuner.study.storage import StudyStore
+from tuner.telemetry.machine import MachineTelemetry, usable_cores
+from tuner.telemetry.nvml import gpus as installed_gpus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tuner.judge.goal import Limit, Objective
+    from tuner.load.port import LoadGenerator
+    from tuner.search.port import Proposer
+    from tuner.servers.port import Server
+    from tuner.space.knobs import SearchSpace
+    from tuner.study.events import Observer
+    from tuner.study.spec import StudyRecord
+    from tuner.telemetry.port import Telemetry
+
+
+DATABASE = "study.db"
+INPUTS = "inputs.json"
+
+MOST_ON_A_GPU = 8
+"""Instances per group to try on a GPU at most; memory sets the real bound."""
+
+
+class Sampler(str, Enum):
+    """What proposes configurations."""
+
+    AUTO = "auto"
+    TPE = "tpe"
+    GP = "gp"
+    RANDOM = "random"
+
+
+class ServerKind(str, Enum):
+    """What serves them."""
+
+    AUTO = "auto"
+    LOCAL = "local"
+    SIM = "sim"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One `tune MODEL` as it was typed, with the defaults filled in.
+
+    Attributes:
+        model: name in the repository, or a model's folder.
+        study: its name; None for the model's.
+        repository: where models are looked for.
+        studies: where studies are kept.
+        trials: configurations to measure in all.
+        objective: what to improve.
+        limits: what to keep.
+        max_batch_size: upper bound of the knob, in rows.
+        max_queue_delay_microseconds: upper bound of the knob.
+        max_instances: upper bound of the knob, per group; None for what the machine bears.
+        max_concurrency: highest load level.
+        request_batch: rows in each request.
+        window_s: how long a level is measured.
+        load_deadline_s: how long the model may take to load.
+        seed: of the search.
+        sampler: what proposes.
+        server: what serves.
+        input_data: requests of the user's own, in perf_analyzer's form; None makes some up.
+        perf_analyzer: the program to use; None to look for one.
+        triton_dir: folder of the server; None for the wheel's.
+        server_python: interpreter of the models; None for this one.
+        fresh: set an older study of the same name aside.
+    """
+
+    model: str
+    study: str | None
+    repository: Path
+    studies: Path
+    trials: int
+    objective: Objective
+    limits: tuple[Limit, ...]
+    max_batch_size: int
+    max_queue_delay_microseconds: int
+    max_instances: int | None
+    max_concurrency: int
+    request_batch: int
+    window_s: float
+    load_deadline_s: float
+    seed: int
+    sampler: Sampler
+    server: ServerKind
+    input_data: Path | None
+    perf_analyzer: Path | None
+    triton_dir: Path | None
+    server_python: Path | None
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A study that is ready to run: all that it needs was found, nothing was started yet."""
+
+    store: StudyStore
+    run: StudyRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a session would do.
+
+    Attributes:
+        name: of the study.
+        folder: where its record and evidence go.
+        space: what may change.
+        environment: what its numbers depend on.
+    """
+
+    name: str
+    folder: Path
+    space: SearchSpace
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    server: Server
+    load: LoadGenerator
+    telemetry: Telemetry
+
+    def describe(self) -> dict[str, str]:
+        return {**self.server.describe(), **self.load.describe(), **self.telemetry.describe()}
+
+
+def plan(request: Request) -> Plan:
+    """Check everything as `session` does, and touch nothing.
+
+    Raises:
+        UsageError: what was asked for cannot be done.
+        MachineError: a part is missing on this machine.
+    """
+    model = find_model(request.model, request.repository)
+    name = request.study or model.name
+    folder = request.studies.absolute() / name
+    parts = _parts(request, model, folder)
+    return Plan(
+        name=name, folder=folder, space=_space(request, model), environment=parts.describe()
+    )
+
+
+@contextmanager
+def session(request: Request, observer: Observer) -> Iterator[Session]:
+    """Check everything, open the study's record, and end what a killed run left behind.
+
+    Raises:
+        UsageError: what was asked for cannot be done, or the study is of another making.
+        MachineError: a part is missing on this machine.
+    """
+    model = find_model(request.model, request.repository)
+    space = _space(request, model)
+    name = request.study or model.name
+    folder = request.studies.absolute() / name
+    parts = _parts(request, model, folder)
+    environment = parts.describe()
+    with exclusive(folder):
+        if request.fresh:
+            set_aside(folder)
+        store = _store(folder, _spec(request, name, model), environment)
+        write_input_data(_inputs(model), folder / INPUTS)
+        cleaned = parts.server.clean()
+        run = StudyRun(
+            store=store,
+            folder=folder / "trials",
+            config=model.config,
+            kind=_instance_kind(),
+            space=space,
+            proposer=_proposer(request, space),
+            bench=Bench(
+                model=model,
+                server=parts.server,
+                load=parts.load,
+                telemetry=parts.telemetry,
+                objective=request.objective,
+                limits=request.limits,
+                request_batch=request.request_batch,
+                max_concurrency=request.max_concurrency,
+                window_s=request.window_s,
+                load_deadline_s=request.load_deadline_s,
+            ),
+            observer=observer,
+        )
+        observer.on(StudyOpened(name=name, done=run.done, trials=request.trials, cleaned=cleaned))
+        yield Session(store=store, run=run)
+
+
+def storage_url(folder: Path) -> str:
+    """Where Optuna keeps the study of a folder."""
+    return f"sqlite:///{folder.absolute() / DATABASE}"
+
+
+def stored(studies: Path, name: str) -> StudyRecord:
+    """The record of a study.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    found = stored_names(studies)
+    if name not in found:
+        known = ", ".join(found) or "none yet"
+        raise UsageError(f"there is no study {name!r} in {studies}; studies there: {known}.")
+    store = StudyStore.load(storage_url(studies / name), name)
+    if store is None:
+        raise UsageError(f"study {name!r} in {studies} has no trial yet; run: tune {name}")
+    return store.record()
+
+
+def stored_names(studies: Path) -> list[str]:
+    """Names of the studies in a folder."""
+    return sorted(path.parent.name for path in studies.glob(f"*/{DATABASE}"))
+
+
+def _store(folder: Path, spec: StudySpec, environment: Mapping[str, str]) -> StudyStore:
+    url = storage_url(folder)
+    database = folder / DATABASE
+    store = StudyStore.load(url, spec.name) if database.exists() else None
+    if store is None or not store.records():
+        database.unlink(missing_ok=True)  # nothing was measured yet
+        return StudyStore.create(url, spec, environment)
+    if differences := store.differences(spec, environment):
+        raise UsageError(
+            f"study {spec.name} was made under other terms, and numbers of different terms are "
+            "not ranked together. Name a new one with --study, or start over with --fresh, which "
+            "sets the old one aside. What differs:\n  " + "\n  ".join(differences)
+        )
+    return store
+
+
+def _spec(request: Request, name: str, model: ModelFolder) -> StudySpec:
+    return StudySpec(
+        name=name,
+        model=model.name,
+        config_pbtxt=model.config.text,
+        objective=request.objective,
+        limits=request.limits,
+        bounds=_bounds(request),
+        request_batch=request.request_batch,
+        max_concurrency=request.max_concurrency,
+        window_s=request.window_s,
+        seed=request.seed,
+        sampler=request.sampler.value,
+    )
+
+
+def _parts(request: Request, model: ModelFolder, folder: Path) -> _Parts:
+    match request.server:
+        case ServerKind.SIM:
+            cost = CostModel.read(model.path / FILE_NAME)
+            simulation = simulated(cost, request.seed, read_config=_simulated_config)
+            return _Parts(
+                server=simulation.server, load=simulation.load, telemetry=simulation.telemetry
+            )
+        case ServerKind.AUTO | ServerKind.LOCAL:
+            return _local_parts(request, folder)
+
+
+def _local_parts(request: Request, folder: Path) -> _Parts:
+    server = LocalServer(
+        study=folder, triton_dir=request.triton_dir, server_python=request.server_python
+    )
+    if request.input_data is not None:
+        check_input_data(request.input_data)
+    load = PerfAnalyzer(
+        study=folder,
+        cache=folder / "cache",
+        explicit=request.perf_analyzer,
+        input_data=request.input_data or folder / INPUTS,
+    )
+    return _Parts(server=server, load=load, telemetry=MachineTelemetry())
+
+
+def _simulated_config(path: Path) -> SimConfig:
+    config = ModelConfig.read(path)
+    return SimConfig(
+        max_batch_size=config.max_batch_size,
+        dynamic_batching=config.dynamic_batching,
+        max_queue_delay_microseconds=config.max_queue_delay_microseconds,
+        instances=config.instance_count,
+    )
+
+
+def _inputs(model: ModelFolder) -> list[Input]:
+    """What every request has to carry."""
+    return [
+        Input(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        for tensor in model.config.inputs
+        if not tensor.optional
+    ]
+
+
+def _space(request: Request, model: ModelFolder) -> SearchSpace:
+    config = model.config
+    if config.decoupled:
+        raise UsageError(f"{model.name} is decoupled; tuner measures one response per request.")
+    if config.ensemble_models:
+        parts = ", ".join(config.ensemble_models)
+        raise UsageError(f"{model.name} is an ensemble; tune what it is made of: {parts}.")
+    if config.sequence_batching:
+        raise UsageError(f"{model.name} batches sequences; tuner knows independent requests.")
+    if 0 < config.max_batch_size < request.request_batch:
+        raise UsageError(
+            f"--request-batch {request.request_batch} is more than the {config.max_batch_size} "
+            f"rows that max_batch_size of {config.path} allows."
+        )
+    default = config.default_params()
+    return search_space(default, _bounds(request), request_batch=request.request_batch)
+
+
+def _proposer(request: Request, space: SearchSpace) -> Proposer:
+    match request.sampler:
+        case Sampler.AUTO:
+            return ModelGuided(
+                space,
+                seed=request.seed,
+                max_concurrency=request.max_concurrency,
+                request_batch=request.request_batch,
+            )
+        case Sampler.TPE:
+            return OptunaProposer(space, sampler="tpe", seed=request.seed)
+        case Sampler.GP:
+            return OptunaProposer(space, sampler="gp", seed=request.seed)
+        case Sampler.RANDOM:
+            return OptunaProposer(space, sampler="random", seed=request.seed)
+
+
+def _bounds(request: Request) -> Bounds:
+    cores = usable_cores()
+    gpus = bool(installed_gpus())
+    return Bounds(
+        max_batch_size=request.max_batch_size,
+        max_queue_delay_microseconds=request.max_queue_delay_microseconds,
+        max_instance_count=request.max_instances or (MOST_ON_A_GPU if gpus else cores),
+    )
+
+
+def _instance_kind() -> str:
+    """Where instances of a configuration that does not say so are to run."""
+    return "KIND_GPU" if installed_gpus() else "KIND_CPU"
