@@ -1,0 +1,1 @@
+"""Search: propose what to measure next."""

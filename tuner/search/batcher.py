@@ -1,0 +1,199 @@
+"""What Triton's dynamic batcher makes of a configuration, under every belief about the model.
+
+The time to compute a batch of ``b`` rows while ``k`` instances are busy is taken to be::
+
+    s(b, k) = scale · (1 + (b / b0)^(p q))^(1/q) · (1 + g max(0, k - k0))
+
+``b0`` is the batch at which compute starts to grow with its size, ``q`` how sharp that knee is and
+``p`` how steep the growth (above 1, batches beyond some size lose: caches, tiles, padding). Up to
+``k0`` instances do not meet; ``g`` is how much each further one stands in the way of the others
+(with ``k0`` = 1, 0 is not at all and 1 means that a second instance gains nothing). A belief is
+one choice of the five; BELIEFS holds a grid of them. All arrays have one row per
+belief; what was measured tells which of them to trust.
+
+The rest is arithmetic on a closed loop of ``c`` rows in flight (Little's law; own derivation).
+Without a delay the rows settle into one group per instance and one that waits. With a delay those
+that were answered together come back together, so that instances fill up one after the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+
+BELIEFS = tuple(
+    (knee, sharpness, growth, apart, contention)
+    for knee, (sharpness, growth), (apart, contention) in itertools.product(
+        (0.5, 1.5, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 400.0),
+        ((1.0, 1.0), (4.0, 1.0), (1.0, 1.6)),
+        (
+            *((1, contention) for contention in (0.0, 0.08, 0.2, 0.4, 0.65, 1.0, 1.4)),
+            *((2, contention) for contention in (0.3, 0.6, 1.0)),
+            *((3, contention) for contention in (0.3, 0.8)),
+        ),
+    )
+)
+"""Each is (b0, q, p, k0, g)."""
+
+_LEVEL_ERROR = 0.08
+"""Relative error of a level's prediction that is nothing to wonder at."""
+
+_TAIL = 4.0
+"""Degrees of freedom of Student's t: a level that the arithmetic gets wrong weighs little."""
+
+_LIMIT_SOFTNESS = 0.1
+"""Relative width over which a latency limit fades in: the predicted latency is not that sure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Setting:
+    """Configurations, and for each the rows in flight; all of shape (n,).
+
+    Attributes:
+        batch: the most rows that are executed at once.
+        instances: copies of the model.
+        delay_ms: the longest that a request waits for others.
+        joins: whether requests of different clients share a batch.
+        rows: rows in flight (concurrency times rows per request).
+    """
+
+    batch: Array
+    instances: Array
+    delay_ms: Array
+    joins: NDArray[np.bool_]
+    rows: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Executed:
+    """Batches that the server reported; all of shape (n,).
+
+    Attributes:
+        rows: size of the batch.
+        busy: instances at work at the time.
+        compute_ms: mean time that it took.
+    """
+
+    rows: Array
+    busy: Array
+    compute_ms: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Beliefs:
+    """The grid of beliefs, with the time scale that fits what was measured.
+
+    Attributes:
+        request_rows: rows in each request.
+        scale_ms: shape (beliefs, 1).
+        log_likelihood: shape (beliefs,); how well each explains what was measured.
+    """
+
+    request_rows: int
+    scale_ms: Array
+    log_likelihood: Array
+
+    def throughput(self, at: Setting) -> Array:
+        """Rows per second, shape (beliefs, n)."""
+        cycle = _cycle(at, self.request_rows)
+        return 1e3 * cycle.rows / (self.scale_ms * cycle.shape + cycle.wait_ms)
+
+    def value(
+        self, at: Setting, *, max_rows: int, latency_limit_ms: float | None, tail: float
+    ) -> Array:
+        """The highest throughput over the loads, rows per second, shape (beliefs, n).
+
+        Args:
+            at: configurations; their own ``rows`` are not used.
+            max_rows: the heaviest load, rows in flight.
+            latency_limit_ms: loads with a higher p99 do not count.
+            tail: p99 over mean latency.
+        """
+        best = np.zeros((len(BELIEFS), at.batch.size))
+        rows = self.request_rows
+        while rows <= max_rows:
+            reached = self.throughput(replace(at, rows=np.full(at.batch.size, float(rows))))
+            if latency_limit_ms is not None:
+                p99_ms = 1e3 * tail * rows / reached
+                excess = np.log(p99_ms / latency_limit_ms) / _LIMIT_SOFTNESS
+                reached = reached / (1 + np.exp(np.clip(excess, -30, 30)))
+            best = np.maximum(best, reached)
+            rows *= 2
+        return best
+
+
+def fit(at: Setting, throughput_per_s: Array, executed: Executed, *, request_rows: int) -> Beliefs:
+    """Find each belief's time scale, and how well it then explains what was measured.
+
+    Args:
+        at: the measured levels, at least one.
+        throughput_per_s: what they came to, rows per second, shape (levels,), positive.
+        executed: batches whose compute time is known; may be of length 0.
+        request_rows: rows in each request.
+    """
+    cycle = _cycle(at, request_rows)
+    shape = np.hstack([cycle.shape, _shape(executed.rows, executed.busy)])
+    wait_ms = np.concatenate([cycle.wait_ms, np.zeros(executed.rows.size)])
+    took_ms = np.concatenate([1e3 * cycle.rows / throughput_per_s, executed.compute_ms])
+    log_took = np.log(took_ms)
+    # Without waiting the mean is exact; Newton's steps then account for the waits.
+    log_scale = (log_took - np.log(shape)).mean(axis=1, keepdims=True)
+    for _ in range(4):
+        compute_ms = np.exp(log_scale) * shape
+        share = compute_ms / (compute_ms + wait_ms)
+        residual = log_took - np.log(compute_ms + wait_ms)
+        step = (share * residual).sum(axis=1) / ((share**2).sum(axis=1) + 1e-6)
+        log_scale = log_scale + np.clip(step, -1.0, 1.0)[:, None]
+    residual = log_took - np.log(np.exp(log_scale) * shape + wait_ms)
+    likelihood = -(_TAIL + 1) / 2 * np.log1p((residual / _LEVEL_ERROR) ** 2 / _TAIL)
+    return Beliefs(
+        request_rows=request_rows,
+        scale_ms=np.exp(log_scale),
+        log_likelihood=likelihood.sum(axis=1),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Cycle:
+    """What all instances together do in one round.
+
+    Attributes:
+        rows: shape (n,); rows answered in a round.
+        shape: shape (beliefs, n); the round's compute time in units of the scale.
+        wait_ms: shape (n,); time in a round that is spent waiting for others.
+    """
+
+    rows: Array
+    shape: Array
+    wait_ms: Array
+
+
+def _cycle(at: Setting, request_rows: int) -> _Cycle:
+    requests = np.maximum(at.rows / request_rows, 1.0)
+    busy = np.minimum(at.instances, requests)
+    # No delay: one group per instance, and one more in the queue.
+    batch = np.clip(at.rows / (at.instances + 1), request_rows, at.batch)
+    # Delay: instances fill up one after the other; one that is not full waits in vain.
+    gathers = at.joins & (at.delay_ms > 0)
+    filled = np.clip(np.floor(at.rows / at.batch), 1.0, at.instances)
+    gathered = np.minimum(at.batch, at.rows / filled)
+    busy = np.where(gathers, filled, busy)
+    batch = np.where(gathers, gathered, np.where(at.joins, batch, request_rows))
+    wait_ms = np.where(gathers & (gathered < at.batch), at.delay_ms, 0.0)
+    return _Cycle(rows=busy * batch, shape=_shape(batch, busy), wait_ms=wait_ms)
+
+
+def _shape(rows: Array, busy: Array) -> Array:
+    """``s(b, k) / scale`` of every belief, shape (beliefs, n)."""
+    knee, sharpness, growth, apart, contention = (
+        np.array(column, dtype=np.float64)[:, None] for column in zip(*BELIEFS, strict=True)
+    )
+    alone = (1 + (rows / knee) ** (growth * sharpness)) ** (1 / sharpness)
+    met = 1 + contention * np.maximum(0.0, busy - apart)
+    return np.asarray(alone * met, dtype=np.float64)
