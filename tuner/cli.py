@@ -16,6 +16,7 @@ from tuner import __version__, wiring
 from tuner.display import Display, describe_params
 from tuner.errors import TunerError, UsageError
 from tuner.judge.parse import parse_bound, parse_limit, parse_objective
+from tuner.model.weights import Weights
 from tuner.report import text
 from tuner.report.export import exported_config
 from tuner.report.json import as_json
@@ -116,6 +117,10 @@ def run(  # noqa: PLR0913 - one parameter an option
     server: Annotated[
         wiring.ServerKind, typer.Option(help="What serves: auto picks the best that is here.")
     ] = wiring.ServerKind.AUTO,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="Serve with these; dummy ones need no download and run as fast."),
+    ] = None,
     sampler: Annotated[
         wiring.Sampler, typer.Option(help="What proposes; auto is our own search.")
     ] = wiring.Sampler.AUTO,
@@ -185,6 +190,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             load_deadline_s=load_deadline,
             seed=seed,
             sampler=sampler,
+            weights=weights,
             server=server,
             input_data=input_data,
             perf_analyzer=perf_analyzer,

@@ -12,6 +12,7 @@ from tuner.load.inputs import Input, check_input_data, write_input_data
 from tuner.load.perf_analyzer import PerfAnalyzer
 from tuner.model.config import ModelConfig
 from tuner.model.repository import ModelFolder, find_model
+from tuner.model.weights import Weights, with_weights
 from tuner.search.model_guided import ModelGuided
 from tuner.search.optuna_samplers import OptunaProposer
 from tuner.servers.local import LocalServer
@@ -87,6 +88,7 @@ class Request:
         load_deadline_s: how long the model may take to load.
         seed: of the search.
         sampler: what proposes.
+        weights: which ones to serve; None for those that the configuration names.
         server: what serves.
         input_data: requests of the user's own, in perf_analyzer's form; None makes some up.
         perf_analyzer: the program to use; None to look for one.
@@ -111,6 +113,7 @@ class Request:
     load_deadline_s: float
     seed: int
     sampler: Sampler
+    weights: Weights | None
     server: ServerKind
     input_data: Path | None
     perf_analyzer: Path | None
@@ -180,6 +183,7 @@ def session(request: Request, observer: Observer) -> Iterator[Session]:
     """
     model = find_model(request.model, request.repository)
     space = _space(request, model)
+    with_weights(model, request.weights)  # refuses what cannot be had
     name = request.study or model.name
     folder = request.studies.absolute() / name
     parts = _parts(request, model, folder)
@@ -199,6 +203,7 @@ def session(request: Request, observer: Observer) -> Iterator[Session]:
             proposer=_proposer(request, space),
             bench=Bench(
                 model=model,
+                weights=request.weights,
                 server=parts.server,
                 load=parts.load,
                 telemetry=parts.telemetry,
@@ -270,6 +275,7 @@ def _spec(request: Request, name: str, model: ModelFolder) -> StudySpec:
         window_s=request.window_s,
         seed=request.seed,
         sampler=request.sampler.value,
+        weights=None if request.weights is None else request.weights.value,
     )
 
 
@@ -355,12 +361,11 @@ def _proposer(request: Request, space: SearchSpace) -> Proposer:
 
 
 def _bounds(request: Request) -> Bounds:
-    cores = usable_cores()
-    gpus = bool(installed_gpus())
+    on_a_gpu = request.server is ServerKind.SIM or bool(installed_gpus())
     return Bounds(
         max_batch_size=request.max_batch_size,
         max_queue_delay_microseconds=request.max_queue_delay_microseconds,
-        max_instance_count=request.max_instances or (MOST_ON_A_GPU if gpus else cores),
+        max_instance_count=request.max_instances or (MOST_ON_A_GPU if on_a_gpu else usable_cores()),
     )
 
 

@@ -1,4 +1,4 @@
-"""How much better one configuration is than another, with a 95 % interval.
+"""How much better one configuration is than another, with an interval.
 
 A gain is relative: 0.38 means 38 % more. Ratios are compared on the log scale, on which «twice»
 and «half» are as far from «the same».
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tuner.measure.estimate import Estimate
-from tuner.measure.student import t_quantile
+from tuner.measure.student import CONFIDENCE, t_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _FEWEST_PAIRS = 2
 
 
-def paired_gain(candidate: Sequence[float], baseline: Sequence[float]) -> Estimate:
+def paired_gain(
+    candidate: Sequence[float], baseline: Sequence[float], *, tail: float = 1 - CONFIDENCE
+) -> Estimate:
     """Gain of the candidate from values measured side by side.
 
     What both of a pair share, such as a clock that throttles, cancels. The interval is Student's
@@ -29,6 +31,7 @@ def paired_gain(candidate: Sequence[float], baseline: Sequence[float]) -> Estima
     Args:
         candidate: one value a pair, above 0.
         baseline: the value measured next to it, above 0.
+        tail: chance that the interval misses the true gain, to both sides together.
 
     Returns:
         The gain of the geometric mean; ``n_effective`` counts pairs.
@@ -46,7 +49,7 @@ def paired_gain(candidate: Sequence[float], baseline: Sequence[float]) -> Estima
     ratios = np.log(np.asarray(candidate) / np.asarray(baseline))
     pairs = len(ratios)
     mean = float(ratios.mean())
-    half = t_quantile(pairs - 1) * float(ratios.std(ddof=1)) / math.sqrt(pairs)
+    half = t_quantile(pairs - 1, tail) * float(ratios.std(ddof=1)) / math.sqrt(pairs)
     return Estimate(
         value=math.expm1(mean),
         low=math.expm1(mean - half),

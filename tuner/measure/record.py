@@ -73,6 +73,9 @@ class TrialRecord:
         started_at_utc: ISO 8601 with seconds and offset.
         replicate_of: number of the trial whose configuration a proof measures again.
         proof_round: rounds count from 0; what was measured in one round was measured in turn.
+            None for a proof that only looks whether the machine drifts.
+        verification: number of the `tune verify`, from 1, that measured it; None for the
+            study's own proof.
     """
 
     schema: int
@@ -87,3 +90,4 @@ class TrialRecord:
     started_at_utc: str
     replicate_of: int | None = None
     proof_round: int | None = None
+    verification: int | None = None

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tuner.errors import ConfigSyntaxError, UsageError
-from tuner.model import knobs, meaning, parts, reading, splice
+from tuner.model import knobs, meaning, parameter, parts, reading, splice
 from tuner.model.pbtxt import Document
 
 if TYPE_CHECKING:
@@ -162,6 +162,15 @@ class ModelConfig:
         config = config.edited(knobs.edit_max_batch_size(config, wanted))
         config = config.edited(knobs.edit_queue_delay(config, wanted))
         return config.edited(knobs.edit_instance_count(config, wanted, kind))
+
+    def with_parameter(self, name: str, value: str) -> ModelConfig:
+        """Set one of the backend's own settings; all else stays as it is, comments included.
+
+        Args:
+            name: key in ``parameters``; an entry is added where there is none.
+            value: its ``string_value``.
+        """
+        return self.edited(parameter.edit_parameter(self, name, value))
 
     def edited(self, splices: Sequence[splice.Splice]) -> ModelConfig:
         """The configuration whose text has these edits; this one where there are none."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+ARCHITECTURE = "architecture.json"
+"""Beside the code: the network's shapes, as ``loading.py`` reads them for dummy weights."""
+
 SOURCE = Path(__file__).parent / "serving"
 # The canonical folder's own note is not part of what Triton loads.
 FILES = tuple(sorted(path for path in SOURCE.glob("*.py") if path.name != "__init__.py"))

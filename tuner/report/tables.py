@@ -9,7 +9,7 @@ from tuner.measure.measurement import OpenLoop
 from tuner.measure.metrics import METRICS
 from tuner.measure.record import Measured
 from tuner.report import describe
-from tuner.report.numbers import EMPTY, Cell, cell, gain, words
+from tuner.report.numbers import EMPTY, MISSING, Cell, cell, gain, point, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,16 +196,21 @@ def detail(record: TrialRecord, best: Measurement | None) -> Table:
 
 
 def p99(level: Measurement) -> Cell:
-    """The 99th percentile, or why there is none."""
-    if level.latency.p99_ms is not None:
-        return cell(level.latency.p99_ms)
+    """The 99th percentile; where it was refused, the highest that the run can bound."""
+    latency = level.latency
+    if latency.p99_ms is not None:
+        return cell(latency.p99_ms)
     why = (f"{c.message} {c.advice}" for c in level.caveats if "p99" in c.message)
-    return cell(None, note=next(why, "too few requests"))
+    note = next(why, "too few requests")
+    bounded = (("p95", latency.p95_ms), ("p90", latency.p90_ms), ("p50", latency.p50_ms))
+    instead = next((f" ({name} {point(low)})" for name, low in bounded if low is not None), "")
+    return Cell(text=f"{MISSING}{instead}", note=note)
 
 
 def caveat_codes(levels: Sequence[Measurement]) -> Cell:
-    """The codes of the caveats, each once."""
-    codes = list(dict.fromkeys(c.code for level in levels for c in level.caveats))
+    """The codes of the caveats, each once; a refused percentile speaks for itself in its cell."""
+    found = (c.code for level in levels for c in level.caveats)
+    codes = [code for code in dict.fromkeys(found) if code != "few_samples"]
     return words(", ".join(codes)) if codes else EMPTY
 
 

@@ -99,7 +99,8 @@ def _print(table: Table, console: Console) -> None:
         rich.add_row(*cells, style=_STYLES.get(row.mark, ""))
     console.print(rich)
     if any(doubts):
-        codes = ", ".join(dict.fromkeys(doubt for doubt in doubts if doubt))
+        found = (code for doubt in doubts for code in doubt.split(", ") if code)
+        codes = ", ".join(dict.fromkeys(found))
         console.print(Text(f"* with caveats ({codes}): the page says what to do."))
     hidden = [table.columns[i].header for i in table.shown() if i not in shown]
     if hidden:
@@ -116,7 +117,7 @@ def _doubts(table: Table, shown: Sequence[int]) -> list[str]:
 
 def _fitting(table: Table, shown: list[int], width: int) -> list[int]:
     """Columns that fit: first those go that are empty, then in the order of _GIVEN_UP."""
-    empty = [i for i in shown if all(row.cells[i].value is None for row in table.rows)]
+    empty = [i for i in shown if all(row.cells[i] == numbers.EMPTY for row in table.rows)]
     by_key = {table.columns[i].key: i for i in shown}
     given_up = [by_key[key] for key in _GIVEN_UP if key in by_key]
     kept = list(shown)

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner.errors import ConfigurationRejected, MachineError, TrialAborted
+from tuner.errors import MachineError, TrialAborted
 from tuner.process import (
     Child,
     end_marked,
@@ -23,6 +23,7 @@ from tuner.process import (
     new_token,
     started,
 )
+from tuner.servers import verdict
 from tuner.servers.failure import explain, is_port_taken
 from tuner.servers.installation import Installation, find
 from tuner.servers.interpreter import Interpreter, ask
@@ -112,15 +113,14 @@ class LocalServer:
                 )
                 match outcome:
                     case "ready":
-                        with _blamed_if_ended(running, model, log):
+                        with verdict.blamed_if_ended(running.ended, model, log):
                             yield running.endpoint
                         return
                     case "late":
-                        raise _late(model, log, deadline_s)
+                        raise verdict.late(model, log, deadline_s)
                     case "ended":
-                        words = _read(log)
-                        if not is_port_taken(words):
-                            raise _ended(model, words, running.child.returncode())
+                        if not is_port_taken(verdict.read_log(log)):
+                            raise verdict.ended(model, log, signal=running.signal())
         raise TrialAborted(
             f"Other processes took the server's ports {_PORT_ATTEMPTS} times in a row; its last "
             f"words are in {log}. Is another program opening ports without end?"
@@ -184,7 +184,7 @@ class LocalServer:
                     if told.get("name") == running.token:
                         return told["version"]
                     time.sleep(_POLL_S)
-            reason = explain(_read(log), model="").reason
+            reason = explain(verdict.read_log(log), model="").reason
         raise MachineError(
             f"{self._installation.binary} does not run on this machine: {reason}. "
             "Name another Triton by --triton-dir, or use --server docker."
@@ -245,48 +245,14 @@ class _Running:
     def ended(self) -> bool:
         return self.child.returncode() is not None
 
+    def signal(self) -> int | None:
+        returncode = self.child.returncode()
+        return -returncode if returncode is not None and returncode < 0 else None
+
 
 def _listen(service: str, address: str) -> tuple[str, str]:
     host, _, port = address.rpartition(":")
     return f"--{service}-address={host}", f"--{service}-port={port}"
-
-
-@contextmanager
-def _blamed_if_ended(running: _Running, model: str, log: Path) -> Iterator[None]:
-    """Blame the configuration for a failure under load that the server did not survive."""
-    try:
-        yield
-    except TrialAborted as aborted:
-        if not running.ended():
-            raise
-        raise ConfigurationRejected(
-            f"tritonserver ended by itself while it served {model}: {aborted}",
-            evidence=explain(_read(log), model).evidence,
-        ) from aborted
-
-
-def _late(model: str, log: Path, deadline_s: float) -> ConfigurationRejected:
-    return ConfigurationRejected(
-        f"{model} was not ready after {deadline_s:g} s.",
-        evidence=explain(_read(log), model).evidence,
-    )
-
-
-def _ended(model: str, words: str, returncode: int | None) -> ConfigurationRejected:
-    failure = explain(words, model)
-    if returncode is not None and returncode < 0:
-        return ConfigurationRejected(
-            f"tritonserver was ended by signal {-returncode} while {model} loaded; signal 9 is "
-            "what a machine sends that runs out of memory.",
-            evidence=failure.evidence,
-        )
-    return ConfigurationRejected(
-        f"{model} did not load: {failure.reason}.", evidence=failure.evidence
-    )
-
-
-def _read(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")
 
 
 def _remove(path: Path) -> None:

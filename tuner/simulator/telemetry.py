@@ -51,6 +51,9 @@ class SimulatedTelemetry:
         before = _counters(started)
         yield lambda: self._reading(started, before)
 
+    def rest(self, *, deadline_s: float) -> None:
+        """Return at once: simulated servers give their memory back when they end."""
+
     def describe(self) -> Mapping[str, str]:
         """There is no machine to describe."""
         return {"device": "simulated"}

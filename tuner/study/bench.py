@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tuner.judge.goal import Limit, Objective
     from tuner.load.port import LoadGenerator
     from tuner.model.repository import ModelFolder
+    from tuner.model.weights import Weights
     from tuner.servers.port import Server
     from tuner.telemetry.port import Telemetry
 
@@ -19,6 +20,7 @@ class Bench:
 
     Attributes:
         model: the user's model folder; trials run on staged copies of it.
+        weights: which ones to serve it with; None for those that its configuration names.
         server: brings Triton up.
         load: sends the traffic.
         telemetry: watches.
@@ -31,6 +33,7 @@ class Bench:
     """
 
     model: ModelFolder
+    weights: Weights | None
     server: Server
     load: LoadGenerator
     telemetry: Telemetry

@@ -26,6 +26,7 @@ class StudySpec:
         window_s: how long a level is measured.
         seed: of the search.
         sampler: which proposer searches.
+        weights: ``dummy`` or ``pretrained``; None for those that the configuration names.
     """
 
     name: str
@@ -39,6 +40,7 @@ class StudySpec:
     window_s: float
     seed: int
     sampler: str
+    weights: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.measure.record import Aborted, Measured, Outcome, Rejected
 from tuner.model.repository import stage
+from tuner.model.weights import with_weights
 from tuner.study.events import PhaseStarted
 from tuner.study.level import CLOSELY, Levels
 from tuner.study.stopwatch import Stopwatch
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from tuner.study.events import Observer
 
 LOG = "server.log"
+
+REST_DEADLINE_S = 60.0
+"""A driver gives memory back within seconds of a process's end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +102,10 @@ def _serving(
     """A server with the configuration; its start and its stop are timed however they end."""
     with watch.phase("stage the model"):
         folder.mkdir(parents=True)
-        repository = stage(bench.model, config, folder / "model_repository")
+        served = with_weights(replace(bench.model, config=config), bench.weights)
+        repository = stage(bench.model, served, folder / "model_repository")
+    with watch.phase("wait for GPU memory"):
+        bench.telemetry.rest(deadline_s=REST_DEADLINE_S)
     with ExitStack() as stack:
         observer.on(PhaseStarted(phase="loading the model"))
         with watch.phase("load the model"):

@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
+from tuner.errors import TrialAborted
 from tuner.telemetry.host import HostSampler
-from tuner.telemetry.nvml import GpuSampler, gpus
+from tuner.telemetry.nvml import GpuSampler, gpus, memory_used_bytes
 from tuner.telemetry.port import Reading
 from tuner.telemetry.triton_stats import difference, read_stats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+_NOISE_BYTES = 256_000_000
+"""The driver's own use goes up and down by less."""
+_POLL_S = 0.1
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
 class MachineTelemetry:
-    """Triton's statistics, the server's processes, and NVIDIA's driver where there is one."""
+    """Triton's statistics, the server's processes, and NVIDIA's driver where there is one.
+
+    What the GPUs hold when this is made is taken for what they hold at rest.
+    """
+
+    def __init__(self) -> None:
+        self._at_rest_bytes = memory_used_bytes()
 
     @contextmanager
     def sampling(
@@ -46,6 +57,25 @@ class MachineTelemetry:
                 )
 
             yield reading
+
+    def rest(self, *, deadline_s: float) -> None:
+        """Wait until the GPUs hold no more memory than at first; see the port."""
+        ends_at = time.monotonic() + deadline_s
+        while True:
+            held = {
+                uuid: used - self._at_rest_bytes.get(uuid, 0)
+                for uuid, used in memory_used_bytes().items()
+            }
+            over = {uuid: used for uuid, used in held.items() if used > _NOISE_BYTES}
+            if not over:
+                return
+            if time.monotonic() > ends_at:
+                told = ", ".join(f"{used / 1e9:.1f} GB on {uuid}" for uuid, used in over.items())
+                raise TrialAborted(
+                    f"After {deadline_s:.0f} s more GPU memory was in use than before the first "
+                    f"server: {told}. nvidia-smi tells whose it is; end that and run again."
+                )
+            time.sleep(_POLL_S)
 
     def describe(self) -> Mapping[str, str]:
         """Tell the processor, the memory and the GPUs."""

@@ -57,6 +57,16 @@ def gpus() -> tuple[Gpu, ...]:
         return tuple(device.gpu for device in devices)
 
 
+def memory_used_bytes() -> dict[str, int]:
+    """Memory in use on each GPU, by UUID; without those that do not tell."""
+    with _devices() as devices:
+        seen = {
+            device.gpu.uuid: _or_none(lambda: pynvml.nvmlDeviceGetMemoryInfo(device.handle).used)  # noqa: B023 - called at once
+            for device in devices
+        }
+    return {uuid: int(used) for uuid, used in seen.items() if used is not None}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSampler:
     """Watches every GPU that the driver shows.

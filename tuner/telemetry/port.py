@@ -48,6 +48,14 @@ class Telemetry(Protocol):
         """
         ...
 
+    def rest(self, *, deadline_s: float) -> None:
+        """Wait until the GPUs hold no more memory than before the first server.
+
+        Raises:
+            TrialAborted: they still did at the deadline.
+        """
+        ...
+
     def describe(self) -> Mapping[str, str]:
         """Tell what numbers depend on: processor, cores, memory, GPUs, driver."""
         ...

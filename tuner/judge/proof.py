@@ -1,0 +1,192 @@
+"""What measuring again said: each candidate and the default, round by round on fresh servers.
+
+A candidate's proof holds where the whole interval of its gain lies above «no difference». By
+chance alone a 95 % interval does so in 2.5 of 100 cases. Two candidates may be proved at that
+level: that an improvement is announced where there is none stays below 5 in 100. Where a study
+that went on has proved more than two, the intervals are widened to keep it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from tuner.judge.goal import point
+from tuner.judge.rank import best_level
+from tuner.measure.estimate import Estimate
+from tuner.measure.gain import paired_gain
+from tuner.measure.record import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tuner.judge.goal import Limit, Objective
+    from tuner.judge.rank import Ranked
+    from tuner.measure.record import TrialRecord
+
+Number: TypeAlias = Estimate | float | None
+"""What a metric may come to."""
+
+Standing: TypeAlias = Literal["proved", "refuted", "open"]
+
+FEWEST_ROUNDS = 3
+"""Complete rounds below which nothing is said: an interval from two pairs is of no use."""
+
+FALSE_ALARMS = 0.05
+"""Chance of announcing an improvement where there is none, over all candidates of a study."""
+
+_FEWEST_PAIRS = 2
+_TAIL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One round of one candidate.
+
+    Attributes:
+        number: rounds count from 0.
+        mine: the objective of the candidate; None where it was not measured.
+        default: the objective of the user's own configuration in the same round.
+        keeps_limits: the candidate kept every limit.
+    """
+
+    number: int
+    mine: Number
+    default: Number
+    keeps_limits: bool
+
+    @property
+    def pair(self) -> tuple[float, float] | None:
+        """Both values; None where one is missing or is no basis for a ratio."""
+        mine, default = point(self.mine), point(self.default)
+        if mine is None or default is None or min(mine, default) <= 0:
+            return None
+        return mine, default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A candidate and the default, measured again in turn on fresh servers.
+
+    Attributes:
+        number: the trial whose configuration was measured again.
+        rounds: those in which both were measured, in order.
+        gain: relative to the default, above 0 is better, with the paired interval; None below
+            two pairs and where the default misses a limit: what may not be run is no yardstick.
+        rejected: why the candidate could not serve again; empty where it always could.
+        default_feasible: whether the default keeps the limits.
+    """
+
+    number: int
+    rounds: tuple[Round, ...]
+    gain: Estimate | None
+    rejected: str = ""
+    default_feasible: bool = True
+
+    @property
+    def kept(self) -> int:
+        """Rounds in which the candidate kept every limit."""
+        return sum(one.keeps_limits for one in self.rounds)
+
+    @property
+    def keeps_limits(self) -> bool:
+        """Whether it kept them in most rounds; a level at the very limit crosses it by chance."""
+        return 2 * self.kept > len(self.rounds)
+
+    @property
+    def standing(self) -> Standing:
+        """What is to be said of the candidate."""
+        if self.rejected:
+            return "refuted"
+        if len(self.rounds) < FEWEST_ROUNDS:
+            return "open"
+        better = not self.default_feasible or (self.gain is not None and self.gain.low > 0)
+        return "proved" if better and self.keeps_limits else "refuted"
+
+
+def proofs(
+    trials: Iterable[TrialRecord],
+    objective: Objective,
+    limits: Sequence[Limit],
+    *,
+    default: Ranked,
+) -> tuple[Proof, ...]:
+    """Every candidate that was measured again beside the default; the deciding one first.
+
+    The rounds of the last `tune verify` that came far enough count alone: it asks whether the
+    gain is still there.
+
+    Args:
+        trials: of the study.
+        objective: what is compared.
+        limits: what had to be kept.
+        default: the user's own configuration.
+    """
+    again = [t for t in trials if t.role == "proof" and t.proof_round is not None]
+    sessions = sorted({t.verification for t in again if t.verification is not None}, reverse=True)
+    for session in (*sessions, None):
+        asked = [t for t in again if t.verification == session]
+        found = _proofs(asked, objective, limits, default)
+        if session is None or any(proof.standing != "open" for proof in found):
+            return found
+    return ()
+
+
+def _proofs(
+    again: Sequence[TrialRecord],
+    objective: Objective,
+    limits: Sequence[Limit],
+    default: Ranked,
+) -> tuple[Proof, ...]:
+    own = default.record.number
+    of_default = {t.proof_round: t for t in again if t.replicate_of == own}
+    numbers = dict.fromkeys(t.replicate_of for t in again if t.replicate_of not in {own, None})
+    tail = min(_TAIL, 2 * FALSE_ALARMS / max(len(numbers), 1))
+    found = []
+    for number in numbers:
+        mine = [t for t in again if t.replicate_of == number]
+        paired = [(t, of_default[t.proof_round]) for t in mine if t.proof_round in of_default]
+        rounds = [_round(t, d, objective, limits) for t, d in paired]
+        refusals = [t.outcome.reason for t in mine if isinstance(t.outcome, Rejected)]
+        whole = tuple(sorted((r for r in rounds if r is not None), key=lambda r: r.number))
+        found.append(
+            Proof(
+                number=number or 0,
+                rounds=whole,
+                gain=_gain(whole, objective, tail) if default.feasible else None,
+                rejected=next(iter(refusals), ""),
+                default_feasible=default.feasible,
+            )
+        )
+    return tuple(sorted(found, key=_order, reverse=True))
+
+
+def _round(
+    mine: TrialRecord, default: TrialRecord, objective: Objective, limits: Sequence[Limit]
+) -> Round | None:
+    """The two trials of a round side by side; None where one of them measured nothing."""
+    ours, theirs = best_level(mine, objective, limits), best_level(default, objective, limits)
+    if ours is None or theirs is None or mine.proof_round is None:
+        return None
+    return Round(
+        number=mine.proof_round,
+        mine=objective.row.read(ours.level),
+        default=objective.row.read(theirs.level),
+        keeps_limits=ours.feasible,
+    )
+
+
+def _gain(rounds: Sequence[Round], objective: Objective, tail: float) -> Estimate | None:
+    pairs = [pair for one in rounds if (pair := one.pair) is not None]
+    if len(pairs) < _FEWEST_PAIRS:
+        return None
+    mine, defaults = ([p[0] for p in pairs], [p[1] for p in pairs])
+    if objective.row.goal == "minimize":
+        return paired_gain(defaults, mine, tail=tail)
+    return paired_gain(mine, defaults, tail=tail)
+
+
+def _order(proof: Proof) -> tuple[int, float]:
+    """What is proved leads, then what may yet be; among equals the larger gain."""
+    rank = ("refuted", "open", "proved").index(proof.standing)
+    return rank, proof.gain.value if proof.gain else 0.0
