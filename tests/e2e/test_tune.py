@@ -52,10 +52,10 @@ class User:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Run it and go on; what it says is in ``said.txt``."""
-        said = (self.home / "said.txt").open("w")
-        return subprocess.Popen(
-            self.argv(*words), cwd=self.home, stdout=said, stderr=said, text=True
-        )
+        with (self.home / "said.txt").open("w") as said:
+            return subprocess.Popen(
+                self.argv(*words), cwd=self.home, stdout=said, stderr=said, text=True
+            )
 
     def wait_until_it_says(self, process: subprocess.Popen[str], words: str) -> None:
         """Wait for words on its terminal."""

@@ -31,16 +31,21 @@ def batched(batch: int) -> Callable[[int], float]:
 def climb(
     throughput: Callable[[int], float],
     *,
-    start: int,
+    busy: int,
     max_concurrency: int = 1024,
     keeps: Callable[[int], bool] = lambda _: True,
     best_so_far: Estimate | None = None,
     noise: float = 0.02,
+    thorough: bool = True,
 ) -> list[int]:
     levels: list[Level] = []
     while (
         concurrency := next_concurrency(
-            levels, start=start, max_concurrency=max_concurrency, best_so_far=best_so_far
+            levels,
+            busy=busy,
+            max_concurrency=max_concurrency,
+            thorough=thorough,
+            best_so_far=best_so_far,
         )
     ) is not None:
         assert concurrency not in [level.concurrency for level in levels]
@@ -54,75 +59,86 @@ def climb(
     return [level.concurrency for level in levels]
 
 
-def test_a_batching_server_is_measured_at_one_at_a_batch_and_at_two() -> None:
-    assert climb(batched(8), start=8) == [1, 8, 16, 32]
+def test_a_configuration_is_screened_at_one_request_and_at_saturation() -> None:
+    assert climb(batched(8), busy=8, thorough=False) == [1, 16]
 
 
-def test_a_server_that_gains_nothing_from_load_is_left_after_two_levels() -> None:
-    assert climb(lambda _: 90.0, start=4) == [1, 4]
+def test_a_contender_is_also_measured_where_it_is_just_filled_and_above_saturation() -> None:
+    assert climb(batched(8), busy=8) == [1, 16, 8, 32]
 
 
-def test_a_noisy_start_does_not_end_the_climb_but_a_noisy_gain_does() -> None:
-    assert climb(lambda c: 100.0 + c, start=8, noise=0.4) == [1, 8, 16]
+def test_a_server_that_gains_nothing_from_load_is_not_driven_beyond_saturation() -> None:
+    assert climb(lambda _: 90.0, busy=4) == [1, 8, 4]
 
 
-def test_a_single_instance_without_batching_doubles_from_one() -> None:
-    assert climb(lambda c: 90.0 if c == 1 else 100.0, start=1) == [1, 2, 4]
+def test_a_noisy_gain_is_not_followed() -> None:
+    assert climb(lambda c: 100.0 + c, busy=8, noise=0.4) == [1, 16, 8]
+
+
+def test_a_single_instance_without_batching_is_saturated_by_two() -> None:
+    assert climb(lambda c: 90.0 if c == 1 else 91.0, busy=1) == [1, 2]
 
 
 def test_a_climb_goes_on_while_throughput_surely_grows() -> None:
-    assert climb(lambda c: min(c, 64) * 10.0, start=4) == [1, 4, 8, 16, 32, 64, 128]
+    assert climb(lambda c: min(c, 64) * 10.0, busy=4) == [1, 8, 4, 16, 32, 64, 128]
 
 
 def test_a_gain_that_is_sure_but_small_is_not_followed() -> None:
-    assert climb(lambda c: 100.0 + c / 10, start=8, noise=0.0001) == [1, 8]
+    assert climb(lambda c: 100.0 + c / 10, busy=8, noise=0.0001) == [1, 16, 8]
 
 
 def test_the_ladder_never_leaves_the_highest_concurrency_allowed() -> None:
-    assert climb(lambda c: 10.0 * c, start=64, max_concurrency=24) == [1, 24]
+    assert climb(lambda c: 10.0 * c, busy=64, max_concurrency=24) == [1, 24]
 
 
 def test_the_highest_load_that_keeps_the_limits_is_closed_in_on() -> None:
-    levels = climb(lambda c: 10.0 * c, start=16, keeps=lambda c: c <= 11)
+    levels = climb(lambda c: 10.0 * c, busy=8, keeps=lambda c: c <= 11)
     assert levels == [1, 16, 4, 8, 11, 13]
 
 
+def test_screening_closes_in_on_a_limit_within_a_factor_of_two() -> None:
+    levels = climb(lambda c: 10.0 * c, busy=32, keeps=lambda c: c <= 11, thorough=False)
+    assert levels == [1, 64, 8, 23, 14]
+
+
 def test_no_load_is_sought_between_two_levels_of_the_same_throughput() -> None:
-    assert climb(batched(8), start=8, keeps=lambda c: c < 32) == [1, 8, 16, 32]
+    assert climb(lambda _: 90.0, busy=8, keeps=lambda c: c < 16) == [1, 16]
 
 
 def test_one_request_may_break_a_limit_that_a_full_batch_keeps() -> None:
-    assert climb(batched(8), start=8, keeps=lambda c: c != 1)[:3] == [1, 8, 16]
+    assert climb(batched(8), busy=8, keeps=lambda c: c != 1)[:3] == [1, 8, 16]
 
 
 def test_limits_that_neither_one_nor_a_full_batch_keeps_end_the_ladder() -> None:
-    assert climb(batched(8), start=8, keeps=lambda _: False) == [1, 8]
+    assert climb(batched(8), busy=8, keeps=lambda _: False) == [1, 8]
 
 
 def test_a_configuration_that_even_doubled_stays_behind_is_given_up() -> None:
-    assert climb(batched(8), start=8, best_so_far=estimate(5000)) == [1, 8]
+    assert climb(batched(8), busy=8, best_so_far=estimate(5000)) == [1, 16]
 
 
 def test_a_configuration_that_may_still_catch_up_is_not_given_up() -> None:
-    assert climb(batched(8), start=8, best_so_far=estimate(500)) == [1, 8, 16, 32]
+    assert climb(batched(8), busy=8, best_so_far=estimate(500)) == [1, 16, 8, 32]
 
 
 @given(
-    start=st.integers(1, 500),
+    busy=st.integers(1, 500),
     top=st.integers(1, 2000),
     saturated_at=st.integers(1, 2000),
     kept_until=st.integers(0, 2000),
     noise=st.floats(0, 0.5),
+    thorough=st.booleans(),
 )
 def test_a_ladder_ends_within_ten_levels_and_its_bounds(
-    start: int, top: int, saturated_at: int, kept_until: int, noise: float
+    *, busy: int, top: int, saturated_at: int, kept_until: int, noise: float, thorough: bool
 ) -> None:
     levels = climb(
         lambda c: 10.0 * min(c, saturated_at),
-        start=start,
+        busy=busy,
         max_concurrency=top,
         keeps=lambda c: c <= kept_until,
         noise=noise,
+        thorough=thorough,
     )
     assert 1 <= len(levels) <= 10
     assert all(1 <= level <= top for level in levels)

@@ -38,7 +38,7 @@ class Binary:
 
     Attributes:
         path: the program.
-        version: what it said, such as ``2.51.0``.
+        version: of its wheel, or what it said itself, such as ``2.51.0``.
         origin: where it was found, such as ``tritonclient wheel``.
         libraries: a folder that has to be on its LD_LIBRARY_PATH, or None.
     """
@@ -55,8 +55,14 @@ class Binary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
+    """A program that may be one; ``wheel_version`` where a wheel brought it.
+
+    The program of the perf-analyzer wheel 2.60.0 calls itself 0.0.0.
+    """
+
     path: Path
     origin: str
+    wheel_version: str | None = None
 
 
 def find_binary(explicit: Path | None, *, cache: Path) -> Binary:
@@ -100,7 +106,8 @@ def _candidates(tried: list[str]) -> Iterator[_Candidate]:
         yield _Candidate(path=Path(on_path), origin="PATH")
     for name, program in wheels.items():
         if program is not None:
-            yield _Candidate(path=program, origin=f"{name} wheel")
+            version = importlib.metadata.version(name)
+            yield _Candidate(path=program, origin=f"{name} wheel", wheel_version=version)
         else:
             tried.append(f"{name} wheel: {_why_missing(name)}")
 
@@ -144,7 +151,10 @@ def _prove(candidate: _Candidate, cache: Path, tried: list[str]) -> Binary | Non
         tried.append(f"{candidate.origin} ({candidate.path}): {complaint}")
         return None
     return Binary(
-        path=candidate.path, version=version, origin=candidate.origin, libraries=libraries
+        path=candidate.path,
+        version=candidate.wheel_version or version,
+        origin=candidate.origin,
+        libraries=libraries,
     )
 
 

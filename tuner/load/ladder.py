@@ -1,10 +1,10 @@
 """Which load level a trial measures next. Pure policy.
 
-A ladder starts at one request in flight, which is the latency nobody can beat. Then comes what
-the configuration can work on at once, ``max_batch_size x instances``, and twice that: a server
-with dynamic batching is saturated when one batch runs and the next is full in the queue. Above
-it only a gain that is beyond doubt is followed. Where there are limits, the highest load that
-keeps them is then closed in on.
+A ladder starts at one request in flight, which is the latency nobody can beat. Then comes twice
+what the configuration can work on at once: with one batch running and the next one full in the
+queue, a server yields what it can. That is enough to know who may win; a contender's ladder is
+climbed thoroughly: also at the load that just fills it, and above saturation while throughput
+still grows beyond doubt. Where there are limits, the highest load that keeps them is closed in on.
 
 Decisions rest on the ends of the intervals: a noisy level never ends a ladder by its noise alone.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuner.measure.estimate import Estimate
 
 _GAIN = 0.05
-_NEAR = 1.25
+_NEAR, _NEAR_ENOUGH = 1.25, 2.0
 _LONGEST = 10
 
 
@@ -40,68 +40,65 @@ class Level:
     keeps_limits: bool = True
 
 
-def next_concurrency(
+def next_concurrency(  # noqa: PLR0911 - each return is one rule of the ladder
     levels: Sequence[Level],
     *,
-    start: int,
+    busy: int,
     max_concurrency: int,
+    thorough: bool,
     best_so_far: Estimate | None = None,
 ) -> int | None:
     """Return the concurrency to measure next, or None when the ladder is done.
 
     Args:
         levels: measured so far, in any order.
-        start: where the configuration is expected to be busy: ``max_batch_size x instances``.
+        busy: what the configuration can work on at once: ``max_batch_size x instances``.
         max_concurrency: never more than this.
-        best_so_far: throughput of the best configuration at its best level. A ladder is given
-            up at ``start`` or above when even twice its throughput would stay behind: more
-            load at most doubles what a busy server yields, as latency does not fall with load.
+        thorough: climb as for a contender.
+        best_so_far: throughput of the best configuration at its best level. A saturated ladder
+            is given up when even twice its throughput would stay behind.
     """
     if not levels:
         return 1
     if len(levels) >= _LONGEST:
         return None
-    start = min(start, max_concurrency)
     climbed = sorted(levels, key=lambda level: level.concurrency)
-    top = climbed[-1]
+    top, saturated = climbed[-1], min(2 * busy, max_concurrency)
     keeping = [level for level in climbed if level.keeps_limits]
-    if top.concurrency >= start and best_so_far is not None and _hopeless(climbed, best_so_far):
+    if top.concurrency >= saturated and best_so_far and _hopeless(climbed, best_so_far):
         return None
     if not keeping:
         # One request in flight may break a limit that a full batch keeps: it waits out
         # the queue delay for batch-mates that never come.
-        return start if top.concurrency < start else None
+        filled = min(busy, max_concurrency)
+        return filled if top.concurrency < filled else None
     if keeping[-1] is not top:
         broken = next(level for level in climbed if level.concurrency > keeping[-1].concurrency)
-        return _between(keeping[-1], broken)
-    return _above(climbed, start=start, max_concurrency=max_concurrency)
+        return _between(keeping[-1], broken, near=_NEAR if thorough else _NEAR_ENOUGH)
+    if top.concurrency < saturated:
+        return saturated
+    return _above(climbed, busy=busy, max_concurrency=max_concurrency) if thorough else None
 
 
 def _hopeless(climbed: Sequence[Level], best: Estimate) -> bool:
     return 2 * max(level.throughput.high for level in climbed) < best.low
 
 
-def _above(climbed: Sequence[Level], *, start: int, max_concurrency: int) -> int | None:
-    """Go on from a highest level that keeps the limits."""
-    top = climbed[-1]
-    if top.concurrency >= max_concurrency:
+def _above(climbed: Sequence[Level], *, busy: int, max_concurrency: int) -> int | None:
+    """Fill in the load that just fills the server, then go on while throughput grows."""
+    top, below = climbed[-1], climbed[-2] if len(climbed) > 1 else None
+    if busy < top.concurrency and busy not in {level.concurrency for level in climbed}:
+        return busy
+    grows = below is None or _surely_better(top.throughput, below.throughput)
+    if not grows or top.concurrency >= max_concurrency:
         return None
-    if top.concurrency < start:
-        return start
-    if len(climbed) > 1:
-        below = climbed[-2]
-        expected = top.concurrency <= start
-        if expected and _surely_not_better(top.throughput, below.throughput):
-            return None
-        if not expected and not _surely_better(top.throughput, below.throughput):
-            return None
-    return min(2 * top.concurrency, max_concurrency)
+    return min(max_concurrency, 2 * top.concurrency)
 
 
-def _between(keeping: Level, broken: Level) -> int | None:
+def _between(keeping: Level, broken: Level, *, near: float) -> int | None:
     """Close in on the highest load that keeps the limits."""
-    near = broken.concurrency <= max(keeping.concurrency * _NEAR, keeping.concurrency + 1)
-    if near or _surely_not_better(broken.throughput, keeping.throughput):
+    close = broken.concurrency <= max(keeping.concurrency * near, keeping.concurrency + 1)
+    if close or _surely_not_better(broken.throughput, keeping.throughput):
         return None
     # The geometric middle: what matters is by how much per cent the load differs.
     middle = round(math.sqrt(keeping.concurrency * broken.concurrency))

@@ -41,7 +41,7 @@ class Care:
     windows: int
 
 
-SCREENING = Care(rounds=4, tail=False, windows=3)
+SCREENING = Care(rounds=3, tail=False, windows=3)
 """For a level that may turn out not to matter."""
 
 CLOSELY = Care(rounds=12, tail=True, windows=5)
@@ -78,8 +78,8 @@ class Levels:
     def climb(self, config: ModelConfig, best: Ranked | None) -> None:
         """Measure level after level until more load tells nothing new.
 
-        The level that speaks for a configuration which may be the best is then measured again
-        where it was too short to bound its p99; the longer run takes the shorter one's place.
+        Every configuration is screened. One that may be the best is climbed thoroughly, and its
+        best level is then measured closely; that run takes the place of the shorter one.
 
         Args:
             config: what is served.
@@ -89,20 +89,28 @@ class Levels:
             ConfigurationRejected: requests are answered with errors.
             TrialAborted: the load could not be sent.
         """
+        self._ladder(config, best, thorough=False)
+        top = self._top()
+        if top is None:
+            return
+        if best is None or may_beat(top, best.level, self.bench.objective):
+            self._ladder(config, best, thorough=True)
+            self._look_closely()
+
+    def _ladder(self, config: ModelConfig, best: Ranked | None, *, thorough: bool) -> None:
         bench = self.bench
-        start = _busy_at(config, bench.request_batch)
-        to_beat = best.level.throughput_per_s if best and self._for_throughput else None
+        for_throughput = bench.objective.metric == _THROUGHPUT
         while True:
             concurrency = next_concurrency(
                 [self._rung(level) for level in self.measured],
-                start=start,
+                busy=_busy(config, bench.request_batch),
                 max_concurrency=bench.max_concurrency,
-                best_so_far=to_beat,
+                thorough=thorough,
+                best_so_far=best.level.throughput_per_s if best and for_throughput else None,
             )
             if concurrency is None:
-                break
+                return
             self.measure(_closed(concurrency, bench), CLOSELY if self._needs_tail else SCREENING)
-        self._look_closely(best)
 
     def measure(self, workload: Workload, care: Care) -> None:
         """Measure one level, again and longer where a window is too short for what it is to tell.
@@ -143,18 +151,21 @@ class Levels:
         self.measured[:] = [*_others(self.measured, workload), level]
         self.observer.on(LevelMeasured(measurement=level))
 
-    def _look_closely(self, best: Ranked | None) -> None:
-        """Measure the level that speaks for a contender again, where it was only screened."""
+    def _top(self) -> Measurement | None:
+        """The level that speaks for the configuration; None where none keeps the limits."""
         bench = self.bench
         keeping = [level for level in self.measured if violation(level, bench.limits) <= 0]
-        scored = [(score, level) for level in keeping if (score := bench.objective.score(level))]
-        if self._needs_tail or not scored:
+        scored = [(s, level) for level in keeping if (s := bench.objective.score(level))]
+        return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+    def _look_closely(self) -> None:
+        """Measure the best level again, where it was only screened."""
+        top = self._top()
+        if top is None or self._needs_tail:
             return
-        top = max(scored, key=lambda pair: pair[0])[1]
-        if best is None or may_beat(top, best.level, bench.objective):
-            short = top.duration_s < CLOSELY.rounds * top.latency.mean_ms.value / 1e3
-            if short or top.latency.p99_ms is None:
-                self.measure(top.workload, CLOSELY)
+        short = top.duration_s < CLOSELY.rounds * top.latency.mean_ms.value / 1e3
+        if short or top.latency.p99_ms is None:
+            self.measure(top.workload, CLOSELY)
 
     def _run(self, workload: Workload, length_s: float) -> tuple[Trace, Reading]:
         """Send load for ``length_s`` and watch; what is not load is counted as reading back."""
@@ -187,10 +198,6 @@ class Levels:
                 raise ValueError(f"a ladder has closed loops, but got {level.workload}")
 
     @property
-    def _for_throughput(self) -> bool:
-        return self.bench.objective.metric == _THROUGHPUT
-
-    @property
     def _needs_tail(self) -> bool:
         """Whether p99 decides anything, so that each level has to bound it."""
         bench = self.bench
@@ -201,7 +208,7 @@ def _closed(concurrency: int, bench: Bench) -> Workload:
     return Workload(load=ClosedLoop(concurrency=concurrency), request_batch=bench.request_batch)
 
 
-def _busy_at(config: ModelConfig, request_batch: int) -> int:
+def _busy(config: ModelConfig, request_batch: int) -> int:
     """Requests that the configuration can execute at once."""
     joined = config.max_batch_size // request_batch if config.dynamic_batching else 1
     return max(joined, 1) * config.instance_count
