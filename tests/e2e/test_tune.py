@@ -114,8 +114,8 @@ def test_twelve_trials_find_the_best_of_the_model_whose_speed_is_known(user: Use
     rows = user.summary("light")["summary"]
     assert isinstance(rows, list)
     best = rows[0]
-    assert (best["max_batch_size"], best["total_instance_count"]) == (16, "3:CPU")
-    assert best["dynamic_batching"] == "Enabled"
+    assert (best["max_batch_size"], best["instances"]) == (16, "3:CPU")
+    assert best["dynamic_batching"] is True
     ideal_per_s = 3 * 16 / 0.026
     assert best["throughput_per_s"]["value"] > 0.85 * ideal_per_s, "the server's own cost aside"
     assert "Proved" in ended.stdout
