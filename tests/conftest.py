@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tuner.errors import MachineError
+from tuner.servers.engine import connected
+from tuner.servers.image import OUR_IMAGE
 from tuner.servers.local import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from tuner.servers.engine import Engine
 
 MODELS = Path(__file__).parent / "models"
 
@@ -42,3 +48,36 @@ def study(tmp_path: Path) -> Path:
 def local_server(study: Path) -> Callable[[], LocalServer]:
     """Make embedded servers of the test's study."""
     return lambda: LocalServer(study=study)
+
+
+@pytest.fixture
+def running_server(tmp_path: Path, light_model: Path) -> Iterator[str]:
+    """The URL of a server that somebody else started, with the light model in its repository."""
+    home = tmp_path / "elsewhere-running"
+    (home / "study").mkdir(parents=True)
+    models = home / "repository"
+    shutil.copytree(light_model, models / "light", ignore=shutil.ignore_patterns("__pycache__"))
+    with LocalServer(study=home / "study").serving(
+        repository=models, model="light", log=home / "server.log", deadline_s=60
+    ) as endpoint:
+        services = (endpoint.http, endpoint.grpc, endpoint.metrics or "")
+        ports = ",".join(address.rpartition(":")[2] for address in services)
+        yield f"127.0.0.1:{ports}"
+
+
+@pytest.fixture
+def docker_engine() -> Iterator[Engine]:
+    """An engine that has our image; without one the test is skipped, or fails in CI."""
+    try:
+        with connected() as engine:
+            if not engine.client.images.list(name=OUR_IMAGE):
+                _not_here(f"The Docker engine has no image {OUR_IMAGE}: see tests/engine.sh.")
+            yield engine
+    except MachineError as error:
+        _not_here(f"{error} Or start one for the tests: tests/engine.sh")
+
+
+def _not_here(why: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)

@@ -84,6 +84,11 @@ def is_left_behind(name: str, study: Path) -> bool:
     return owner is not None and _identity(int(owner[1])) != f"{owner[1]}.{owner[2]}"
 
 
+def marks(study: Path, token: str) -> dict[str, str]:
+    """Return the two variables by which what was started is found again."""
+    return {_STUDY: str(study.resolve()), _RUN: token}
+
+
 def inherited_environment() -> dict[str, str]:
     """Return this process's environment without what steers its Python interpreter.
 
@@ -113,7 +118,7 @@ def started(
         OSError: it cannot be started or the log cannot be written.
         TrialAborted: a process of it does not end.
     """
-    marked = {**env, _STUDY: str(study.resolve()), _RUN: token}
+    marked = {**env, **marks(study, token)}
     with log.open("wb") as output:
         process = subprocess.Popen(
             argv,

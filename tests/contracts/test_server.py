@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -24,7 +24,7 @@ from tuner.process import new_token
 from tuner.servers.port import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tuner.servers.port import Server
 
@@ -42,10 +42,11 @@ class TritonPythonModel:
         return []
 """
 OWNER = """
-import importlib, sys, time
+import importlib, json, sys, time
 from pathlib import Path
-module, name, study, repository = sys.argv[1:]
-server = getattr(importlib.import_module(module), name)(study=Path(study))
+module, name, arguments, study, repository = sys.argv[1:]
+make = getattr(importlib.import_module(module), name)
+server = make(study=Path(study), **json.loads(arguments))
 log = Path(study, "owner.log")
 with server.serving(repository=Path(repository), model="light", log=log, deadline_s=60) as up:
     print(up.http, up.grpc, up.metrics, flush=True)
@@ -59,15 +60,35 @@ class Adapter:
 
     module: str
     name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
     def make(self, study: Path) -> Server:
         """Make one for a study."""
-        return cast("Server", getattr(import_module(self.module), self.name)(study=study))
+        made = getattr(import_module(self.module), self.name)(study=study, **self.arguments)
+        return cast("Server", made)
 
 
-@pytest.fixture(params=[Adapter(module="tuner.servers.local", name="LocalServer")], ids=["local"])
+LOCAL = pytest.param("local", id="local")
+DOCKER = pytest.param("docker", id="docker", marks=pytest.mark.docker)
+REMOTE = pytest.param("remote", id="remote")
+
+starts_its_server = pytest.mark.parametrize("adapter", [LOCAL, DOCKER], indirect=True)
+"""For what holds of servers that belong to us; one that already runs is not ours to end."""
+
+
+@pytest.fixture(params=[LOCAL, DOCKER, REMOTE])
 def adapter(request: pytest.FixtureRequest) -> Adapter:
-    return cast("Adapter", request.param)
+    match request.param:
+        case "docker":
+            request.getfixturevalue("docker_engine")
+            return Adapter(module="tuner.servers.docker", name="DockerServer")
+        case "remote":
+            url = request.getfixturevalue("running_server")
+            return Adapter(
+                module="tuner.servers.remote", name="RemoteServer", arguments={"url": url}
+            )
+        case _:
+            return Adapter(module="tuner.servers.local", name="LocalServer")
 
 
 @pytest.fixture
@@ -100,7 +121,7 @@ def listening(endpoint: Endpoint) -> list[str]:
 
 
 def processes_of(study: Path) -> list[int]:
-    """Living processes, not zombies, that were started for a study."""
+    """Living processes, not zombies, that were started for a study, in containers too."""
     mark = os.fsencode(f"TUNER_STUDY={study.resolve()}")
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -155,7 +176,10 @@ def owner_in_another_process(
     adapter: Adapter, *, study: Path, repository: Path
 ) -> Iterator[tuple[subprocess.Popen[str], Endpoint]]:
     with subprocess.Popen(
-        [sys.executable, "-c", OWNER, adapter.module, adapter.name, study, repository],
+        [
+            *(sys.executable, "-c", OWNER),
+            *(adapter.module, adapter.name, json.dumps(adapter.arguments), study, repository),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     ) as owner:
@@ -192,6 +216,7 @@ def test_a_server_listens_on_the_loopback_address_only(
         assert not any(map(is_listening, elsewhere))
 
 
+@starts_its_server
 def test_the_log_holds_the_servers_words(server: Server, repository: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with server.serving(repository=repository, model="light", log=log, deadline_s=START_S):
@@ -212,6 +237,7 @@ def test_a_repository_is_not_written_to(server: Server, repository: Path, tmp_pa
     assert contents() == before
 
 
+@starts_its_server
 def test_after_exit_nothing_of_a_server_is_left(
     server: Server, repository: Path, study: Path, tmp_path: Path
 ) -> None:
@@ -219,11 +245,11 @@ def test_after_exit_nothing_of_a_server_is_left(
         repository=repository, model="light", log=tmp_path / "log", deadline_s=START_S
     ) as endpoint:
         assert processes_of(study)
-        assert files_of(study)
     assert (processes_of(study), listening(endpoint)) == ([], [])
     assert files_of(study) == []
 
 
+@starts_its_server
 def test_an_exception_in_the_body_leaves_nothing_either_and_gets_through(
     server: Server, repository: Path, study: Path, tmp_path: Path
 ) -> None:
@@ -260,6 +286,7 @@ def test_a_configuration_that_triton_cannot_read_is_rejected_with_line_and_colum
         pass
 
 
+@starts_its_server
 def test_a_load_that_hangs_is_rejected_at_its_deadline_with_all_its_processes(
     server: Server, repository: Path, study: Path, tmp_path: Path
 ) -> None:
@@ -283,6 +310,7 @@ def test_a_failure_under_load_that_the_server_survives_stays_our_failure(
         raise TrialAborted("the disk is full")
 
 
+@starts_its_server
 def test_a_server_that_does_not_survive_its_load_is_rejected(
     server: Server, repository: Path, study: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +321,7 @@ def test_a_server_that_does_not_survive_its_load_is_rejected(
         fail_for_want_of_a_server(endpoint, study)
 
 
+@starts_its_server
 def test_two_servers_side_by_side_do_not_collide(
     adapter: Adapter, server: Server, repository: Path, study: Path, tmp_path: Path
 ) -> None:
@@ -307,6 +336,7 @@ def test_two_servers_side_by_side_do_not_collide(
         assert (infer(one, "bread"), listening(two)) == ("bread", [])
 
 
+@starts_its_server
 def test_cleaning_ends_what_a_killed_owner_left(
     adapter: Adapter, server: Server, repository: Path, study: Path
 ) -> None:
@@ -320,6 +350,7 @@ def test_cleaning_ends_what_a_killed_owner_left(
     assert server.clean() == 0
 
 
+@starts_its_server
 def test_cleaning_spares_a_living_worker_of_the_same_study(
     adapter: Adapter, server: Server, repository: Path, study: Path
 ) -> None:
@@ -329,6 +360,7 @@ def test_cleaning_spares_a_living_worker_of_the_same_study(
     server.clean()
 
 
+@starts_its_server
 def test_cleaning_spares_what_another_study_left(
     adapter: Adapter, server: Server, repository: Path, tmp_path: Path
 ) -> None:
@@ -341,6 +373,7 @@ def test_cleaning_spares_what_another_study_left(
     assert adapter.make(elsewhere).clean() >= 1
 
 
+@starts_its_server
 def test_twenty_starts_and_stops_leave_nothing(
     server: Server, repository: Path, study: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _EVIDENCE_LINES = 40
 _FAILED_TO_LOAD = re.compile(r'"failed to load \'(?P<model>.*?)\' version \d+: (?P<why>.*)"$')
@@ -38,6 +42,22 @@ def explain(log: str, model: str) -> Failure:
             text = said["why"].replace("\\n", "\n").replace("\\t", "\t").strip()
             return Failure(reason=_first_line(text), evidence=f"{text}\n\n{end}")
     return Failure(reason=_complaints(lines), evidence=end)
+
+
+def failed_model(log: str, models: Sequence[str]) -> str:
+    """Return which of these models did not load; all of them where the log does not tell."""
+    failed = _failed_models(log)
+    return next((model for model in models if model in failed), ", ".join(models))
+
+
+def blames(log: str, model: str) -> bool:
+    """Tell whether the log says that this model did not load."""
+    return model in _failed_models(log)
+
+
+def _failed_models(log: str) -> set[str]:
+    said = (_FAILED_TO_LOAD.search(line) for line in log.splitlines())
+    return {match["model"] for match in said if match is not None}
 
 
 def is_port_taken(log: str) -> bool:

@@ -24,16 +24,17 @@ from tuner.process import (
     started,
 )
 from tuner.servers import verdict
-from tuner.servers.failure import explain, is_port_taken
+from tuner.servers.failure import explain, failed_model, is_port_taken
 from tuner.servers.installation import Installation, find
 from tuner.servers.interpreter import Interpreter, ask
 from tuner.servers.port import Endpoint
-from tuner.servers.readiness import read_metadata, wait_until_ready
+from tuner.servers.readiness import read_metadata, wait_until_all_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from tuner.servers.port import Server
+    from tuner.servers.port import ModelHost, Server
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton puts its own; names carry our token
 _PORT_ATTEMPTS = 3
@@ -82,17 +83,25 @@ class LocalServer:
             sys.executable if server_python is None else server_python
         ).absolute()
 
-    @contextmanager
     def serving(
         self, *, repository: Path, model: str, log: Path, deadline_s: float
+    ) -> AbstractContextManager[Endpoint]:
+        """Serve one model; see the port and `serving_all`."""
+        return self.serving_all(
+            repository=repository, models=(model,), log=log, deadline_s=deadline_s
+        )
+
+    @contextmanager
+    def serving_all(
+        self, *, repository: Path, models: Sequence[str], log: Path, deadline_s: float
     ) -> Iterator[Endpoint]:
-        """Serve one model; see the port.
+        """Serve models; see the port.
 
         At exit the server is killed, not asked to stop: it would take 2 to 3 s, mostly sleeping,
         and it holds nothing to save. A model's ``finalize`` is therefore not called.
 
         Raises:
-            ConfigurationRejected: the model did not load or was not ready in time.
+            ConfigurationRejected: a model did not load or was not ready in time.
             TrialAborted: the server could not be run at all.
             MachineError: as `describe`.
         """
@@ -100,27 +109,29 @@ class LocalServer:
         options = (
             f"--model-repository={repository.absolute()}",
             "--model-control-mode=explicit",
-            f"--load-model={model}",
+            *(f"--load-model={model}" for model in models),
         )
         for _ in range(_PORT_ATTEMPTS):
             with self._started(options, log) as running:
-                outcome = wait_until_ready(
+                outcome, model = wait_until_all_ready(
                     running.endpoint,
-                    model=model,
+                    models=models,
                     server_id=running.token,
                     ended=running.ended,
                     deadline=deadline,
                 )
                 match outcome:
                     case "ready":
-                        with verdict.blamed_if_ended(running.ended, model, log):
+                        with verdict.blamed_if_ended(running.ended, ", ".join(models), log):
                             yield running.endpoint
                         return
                     case "late":
                         raise verdict.late(model, log, deadline_s)
                     case "ended":
-                        if not is_port_taken(verdict.read_log(log)):
-                            raise verdict.ended(model, log, signal=running.signal())
+                        words = verdict.read_log(log)
+                        if not is_port_taken(words):
+                            at_fault = failed_model(words, models)
+                            raise verdict.ended(at_fault, log, signal=running.signal())
         raise TrialAborted(
             f"Other processes took the server's ports {_PORT_ATTEMPTS} times in a row; its last "
             f"words are in {log}. Is another program opening ports without end?"
@@ -270,3 +281,4 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 if TYPE_CHECKING:
     _: type[Server] = LocalServer
+    __: type[ModelHost] = LocalServer

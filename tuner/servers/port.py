@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -63,4 +63,22 @@ class Server(Protocol):
 
     def clean(self) -> int:
         """End what a killed run of the same study left behind; returns how many it ended."""
+        ...
+
+
+class ModelHost(Protocol):
+    """A way to run Triton that serves several models at once, as `tune serve` wants."""
+
+    def serving_all(
+        self, *, repository: Path, models: Sequence[str], log: Path, deadline_s: float
+    ) -> AbstractContextManager[Endpoint]:
+        """Serve these models of a repository from entry to exit; else as `Server.serving`."""
+        ...
+
+    def describe(self) -> Mapping[str, str]:
+        """See `Server`."""
+        ...
+
+    def clean(self) -> int:
+        """See `Server`."""
         ...

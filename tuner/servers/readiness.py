@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tuner.servers.port import Endpoint
 
@@ -48,6 +48,24 @@ def wait_until_ready(
         if time.monotonic() > deadline:
             return "late"
         time.sleep(_POLL_S)
+
+
+def wait_until_all_ready(
+    endpoint: Endpoint,
+    *,
+    models: Sequence[str],
+    server_id: str,
+    ended: Callable[[], bool],
+    deadline: float,
+) -> tuple[Readiness, str]:
+    """Wait for each model in turn; tell of the first that is not ready, else of the last."""
+    for model in models:
+        outcome = wait_until_ready(
+            endpoint, model=model, server_id=server_id, ended=ended, deadline=deadline
+        )
+        if outcome != "ready":
+            return outcome, model
+    return "ready", models[-1]
 
 
 def read_metadata(address: str) -> dict[str, str]:

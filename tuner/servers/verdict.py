@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tuner.errors import ConfigurationRejected, TrialAborted
-from tuner.servers.failure import explain
+from tuner.servers.failure import blames, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,8 +34,10 @@ def ended(model: str, log: Path, *, signal: int | None) -> ConfigurationRejected
         log: what it said.
         signal: the signal that ended it, or None where it ended by itself.
     """
-    failure = explain(read_log(log), model)
-    if signal is not None:
+    words = read_log(log)
+    failure = explain(words, model)
+    # After a failed load Triton may crash on its way out, which is not why it ended.
+    if signal is not None and not blames(words, model):
         return ConfigurationRejected(
             f"tritonserver was ended by signal {signal} while {model} loaded; signal 9 is "
             "what a machine sends that runs out of memory.",

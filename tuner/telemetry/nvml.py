@@ -57,6 +57,12 @@ def gpus() -> tuple[Gpu, ...]:
         return tuple(device.gpu for device in devices)
 
 
+def driver_version() -> str | None:
+    """Return the version of NVIDIA's driver; None where there is none."""
+    with _opened() as is_there:
+        return str(pynvml.nvmlSystemGetDriverVersion()) if is_there else None
+
+
 def memory_used_bytes() -> dict[str, int]:
     """Memory in use on each GPU, by UUID; without those that do not tell."""
     with _devices() as devices:
@@ -177,19 +183,26 @@ class _Device:
 
 
 @contextmanager
-def _devices() -> Iterator[tuple[_Device, ...]]:
-    """Open the driver; no devices where there is none."""
+def _opened() -> Iterator[bool]:
+    """Open the driver; tell whether there is one."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        yield ()
+        yield False
         return
     try:
-        count = _or_none(pynvml.nvmlDeviceGetCount) or 0
-        found = (_or_none(lambda: _device(index)) for index in range(count))  # noqa: B023 - called at once
-        yield tuple(device for device in found if device is not None)
+        yield True
     finally:
         pynvml.nvmlShutdown()
+
+
+@contextmanager
+def _devices() -> Iterator[tuple[_Device, ...]]:
+    """Open the driver; no devices where there is none."""
+    with _opened() as is_there:
+        count = (_or_none(pynvml.nvmlDeviceGetCount) or 0) if is_there else 0
+        found = (_or_none(lambda: _device(index)) for index in range(count))  # noqa: B023 - called at once
+        yield tuple(device for device in found if device is not None)
 
 
 def _device(index: int) -> _Device:

@@ -1,0 +1,160 @@
+"""Which server a command serves with: the one that was asked for, or the best that is here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from tuner.errors import MachineError, UsageError
+from tuner.servers.local import LocalServer, free_ports
+from tuner.telemetry.nvml import gpus as installed_gpus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tuner.servers.docker import DockerServer
+    from tuner.servers.remote import RemoteServer
+
+
+class ServerKind(str, Enum):
+    """What serves."""
+
+    AUTO = "auto"
+    DOCKER = "docker"
+    LOCAL = "local"
+    REMOTE = "remote"
+    SIM = "sim"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """What was typed about the server.
+
+    Attributes:
+        kind: what serves.
+        image: of the container; None for ours.
+        gpus: of the container, ``all``, ``none`` or ``0,1``; None for all that this machine has.
+        build_args: ``NAME=VALUE`` for our image, where it is built.
+        url: of a server that runs already; None for the usual one.
+        triton_dir: folder of the embedded server; None for the wheel's.
+        server_python: interpreter of its models; None for this one.
+    """
+
+    kind: ServerKind
+    image: str | None = None
+    gpus: str | None = None
+    build_args: tuple[str, ...] = ()
+    url: str | None = None
+    triton_dir: Path | None = None
+    server_python: Path | None = None
+
+    def settled(self, say: Callable[[str], None]) -> ServerKind:
+        """Return the kind that serves, never ``auto``; says which and why where it was.
+
+        Docker needs an engine, its NVIDIA runtime and a GPU to be the better choice.
+
+        Raises:
+            UsageError: an option belongs to another kind of server.
+        """
+        needed_by = self._needed_by()
+        for option, kind in needed_by.items():
+            if kind is not self.kind is not ServerKind.AUTO:
+                raise UsageError(
+                    f"{option} belongs to --server {kind.value}, not {self.kind.value}."
+                )
+        if self.kind is not ServerKind.AUTO:
+            return self.kind
+        if len(set(needed_by.values())) > 1:
+            raise UsageError(f"{' and '.join(needed_by)} belong to different kinds of server.")
+        for option, kind in needed_by.items():
+            say(f"Serving with --server {kind.value}, which {option} belongs to.")
+            return kind
+        lacks = _docker_lacks()
+        if lacks is None:
+            say("Serving with --server docker: an engine, its NVIDIA runtime and a GPU are here.")
+            return ServerKind.DOCKER
+        say(f"Serving with --server local. Not docker: {lacks}")
+        return ServerKind.LOCAL
+
+    def container_gpus(self) -> str:
+        """GPUs of a container."""
+        return self.gpus or ("all" if installed_gpus() else "none")
+
+    def _needed_by(self) -> dict[str, ServerKind]:
+        given = {
+            "--image": (self.image, ServerKind.DOCKER),
+            "--gpus": (self.gpus, ServerKind.DOCKER),
+            "--build-arg": (self.build_args or None, ServerKind.DOCKER),
+            "--url": (self.url, ServerKind.REMOTE),
+        }
+        return {option: kind for option, (value, kind) in given.items() if value is not None}
+
+
+def local_server(
+    options: ServerOptions, study: Path, choose_ports: Callable[[int], Sequence[int]] = free_ports
+) -> LocalServer:
+    """Make the embedded server."""
+    return LocalServer(
+        study=study,
+        triton_dir=options.triton_dir,
+        server_python=options.server_python,
+        choose_ports=choose_ports,
+    )
+
+
+def docker_server(
+    options: ServerOptions,
+    study: Path,
+    say: Callable[[str], None],
+    *,
+    provides: bool = True,
+    choose_ports: Callable[[int], Sequence[int]] = free_ports,
+) -> DockerServer:
+    """Make the container server; ``provides`` lets it build or pull an image to describe it.
+
+    Raises:
+        UsageError: ``gpus`` or ``build_args`` are not of their forms.
+    """
+    from tuner.servers.docker import DockerServer
+    from tuner.servers.image import OUR_IMAGE
+
+    for argument in options.build_args:
+        if not argument.partition("=")[1]:
+            raise UsageError(f"--build-arg {argument} is not NAME=VALUE.")
+    return DockerServer(
+        study=study,
+        image=options.image or OUR_IMAGE,
+        gpus=options.container_gpus(),
+        build_args=dict(argument.split("=", 1) for argument in options.build_args),
+        provides=provides,
+        say=say,
+        choose_ports=choose_ports,
+    )
+
+
+def remote_server(options: ServerOptions, study: Path) -> RemoteServer:
+    """Make what uses a server that runs already.
+
+    Raises:
+        UsageError: the URL is not of its form.
+    """
+    from tuner.servers.remote import DEFAULT_URL, RemoteServer
+
+    return RemoteServer(study=study, url=options.url or DEFAULT_URL)
+
+
+def _docker_lacks() -> str | None:
+    """Tell what is missing for containers with GPUs; None where nothing is."""
+    if not installed_gpus():
+        return "this machine has no NVIDIA GPU that its driver knows."
+    from tuner.servers.engine import connected
+
+    try:
+        with connected() as engine:
+            if not engine.has_nvidia:
+                return "the Docker engine has no NVIDIA runtime; tune doctor says what to do."
+    except MachineError as error:
+        return str(error)
+    return None
