@@ -121,6 +121,7 @@ def trial(  # noqa: PLR0913 - one argument a property that tests vary
     role: Role = "search",
     proposal: str = "largest expected improvement",
     replicate_of: int | None = None,
+    proof_round: int | None = None,
     kind: str = "KIND_GPU",
 ) -> TrialRecord:
     """A trial; ``delay_us`` of None is dynamic batching off."""
@@ -152,6 +153,7 @@ def trial(  # noqa: PLR0913 - one argument a property that tests vary
         },
         started_at_utc=f"2025-11-22T10:{number:02d}:00+00:00",
         replicate_of=replicate_of,
+        proof_round=proof_round,
     )
 
 
@@ -245,10 +247,10 @@ def gpu_study(*, proved: bool = True) -> StudyRecord:
             wobble = 1 + 0.01 * again
             trials += [
                 trial(12 + 2 * again, [level(64, 40.6 * wobble, 1890)], role="proof",
-                      replicate_of=0, proposal="prove"),
+                      replicate_of=0, proof_round=again, proposal="prove"),
                 trial(13 + 2 * again, [level(1024, 1415 / wobble, 905, instances=4)],
                       batch=128, delay_us=10000, instances=4, role="proof", replicate_of=7,
-                      proposal="prove"),
+                      proof_round=again, proposal="prove"),
             ]  # fmt: skip
     return study(trials)
 

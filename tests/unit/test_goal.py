@@ -6,7 +6,7 @@ import pytest
 
 from tuner.errors import UsageError
 from tuner.judge.goal import Limit, Objective
-from tuner.judge.parse import parse_bound, parse_limit, parse_objective
+from tuner.judge.parse import parse_bound, parse_limit, parse_objective, parse_share
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,14 @@ def test_an_unknown_objective_is_told_the_nearest_ones() -> None:
     assert parse_objective("throughput") == Objective(metric="throughput_per_s")
     with pytest.raises(UsageError, match="throughput_per_s"):
         parse_objective("throughputt")
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), ("2.5 %", 0.025)])
+def test_a_share_is_read_in_per_cent_or_as_it_is(text: str, share: float) -> None:
+    assert parse_share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["5", "0", "100%", "five", "5ms", "-1%"])
+def test_what_is_no_share_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match=r"is not a share; .* such as 5%"):
+        parse_share(text)

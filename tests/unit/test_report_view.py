@@ -95,6 +95,7 @@ def test_a_gain_that_measuring_again_does_not_show_keeps_the_users_configuration
             [studies.level(64, value, 900)],
             role="proof",
             replicate_of=7 * side,
+            proof_round=round_,
         )
         for round_, pair in enumerate([(41.0, 41.3), (42.0, 41.1), (40.5, 41.0)])
         for side, value in enumerate(pair)
@@ -112,9 +113,15 @@ def test_a_gain_that_measuring_again_does_not_show_keeps_the_users_configuration
 def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
     study = studies.gpu_study(proved=False)
     again = [
-        studies.trial(20, [studies.level(64, 41.0, 900)], role="proof", replicate_of=0),
-        studies.trial(21, [studies.level(64, 700.0, 900)], role="proof", replicate_of=7),
-        studies.trial(22, [studies.level(64, 1100.0, 900)], role="proof", replicate_of=6),
+        studies.trial(
+            20 + 3 * number + place,
+            [studies.level(64, value + number, 900)],
+            role="proof",
+            replicate_of=replicated,
+            proof_round=number,
+        )
+        for number in range(3)
+        for place, (replicated, value) in enumerate([(0, 41.0), (7, 700.0), (6, 1100.0)])
     ]
 
     report = build(replace(study, trials=(*study.trials, *again)))
@@ -208,7 +215,7 @@ def test_a_refused_p99_is_a_dash_that_says_how_many_requests_would_do() -> None:
     report = build(studies.gpu_study())
 
     row = next(r for r in report.summary.rows if r.cells[0].text == "falcon7b_config_10")
-    assert row.cells[4].text == "\N{EN DASH}"
+    assert row.cells[4].text == "\N{EN DASH} (p95 337)"
     assert "1200 for p99" in row.cells[4].note
 
 

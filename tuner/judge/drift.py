@@ -29,6 +29,8 @@ def drift(
 ) -> Caveat | None:
     """Compare all measurements of the default at the load that speaks for it.
 
+    Those of a `tune verify` are left out: that a machine is another one weeks later is no drift.
+
     They disagree where the highest and the lowest differ by more than `TOLERANCE`, and neither
     one's interval reaches the other's.
 
@@ -39,7 +41,8 @@ def drift(
         default: the user's own configuration as it was measured first.
     """
     row, load = objective.row, default.level.workload
-    again = [r for r in records if r.replicate_of == default.record.number]
+    own = default.record.number
+    again = [r for r in records if r.replicate_of == own and r.verification is None]
     judged = [best_level(record, objective, limits) for record in again]
     seen: list[tuple[Estimate, int]] = []
     for entry in (default, *judged):
@@ -63,9 +66,9 @@ def drift(
             f" {_shown(last[0], row.unit)} in trial {last[1]}."
         ),
         advice=(
-            "The machine changed while the study ran: trust the rounds that were measured in"
-            " turn more than the ranking. Look for other work, falling clocks and heat, then run"
-            " the study again with --fresh."
+            "The machine changed while the study ran, or each start of the server settles"
+            " differently: trust the rounds that were measured in turn more than the ranking."
+            " Look for other work, falling clocks and heat, then run again with --fresh."
         ),
     )
 

@@ -47,6 +47,21 @@ def parse_bound(name: str, text: str) -> Limit:
     return Limit(metric=row.key, bound=bound)
 
 
+def parse_share(text: str) -> float:
+    """Read a share between 0 and 1, such as ``5%`` or ``0.05``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _QUANTITY.fullmatch(text)
+    share = -1.0
+    if match is not None and match[2] in {"", "%"}:
+        share = float(match[1]) / (100 if match[2] else 1)
+    if not 0 < share < 1:
+        raise UsageError(f"{text!r} is not a share; write one between 0 and 100 %, such as 5%.")
+    return share
+
+
 def parse_limit(text: str) -> Limit:
     """Read ``METRIC<=BOUND`` or ``METRIC>=BOUND``, such as ``p99<=200ms``.
 

@@ -70,7 +70,8 @@ class Proof:
 
     Attributes:
         number: the trial whose configuration was measured again.
-        rounds: those in which both were measured, in order.
+        rounds: those in which both were measured, in order; where the default misses a limit,
+            the candidate is enough.
         gain: relative to the default, above 0 is better, with the paired interval; None below
             two pairs and where the default misses a limit: what may not be run is no yardstick.
         rejected: why the candidate could not serve again; empty where it always could.
@@ -140,18 +141,20 @@ def _proofs(
 ) -> tuple[Proof, ...]:
     own = default.record.number
     of_default = {t.proof_round: t for t in again if t.replicate_of == own}
-    numbers = dict.fromkeys(t.replicate_of for t in again if t.replicate_of not in {own, None})
+    named = [t.replicate_of for t in again if t.replicate_of is not None]
+    numbers = [number for number in dict.fromkeys(named) if number != own]
     tail = min(_TAIL, 2 * FALSE_ALARMS / max(len(numbers), 1))
     found = []
     for number in numbers:
         mine = [t for t in again if t.replicate_of == number]
         paired = [(t, of_default[t.proof_round]) for t in mine if t.proof_round in of_default]
-        rounds = [_round(t, d, objective, limits) for t, d in paired]
+        compared = [_round(t, d, objective, limits) for t, d in paired]
+        rounds = [one for one in compared if one and (one.pair or not default.feasible)]
         refusals = [t.outcome.reason for t in mine if isinstance(t.outcome, Rejected)]
-        whole = tuple(sorted((r for r in rounds if r is not None), key=lambda r: r.number))
+        whole = tuple(sorted(rounds, key=lambda r: r.number))
         found.append(
             Proof(
-                number=number or 0,
+                number=number,
                 rounds=whole,
                 gain=_gain(whole, objective, tail) if default.feasible else None,
                 rejected=next(iter(refusals), ""),
@@ -164,7 +167,7 @@ def _proofs(
 def _round(
     mine: TrialRecord, default: TrialRecord, objective: Objective, limits: Sequence[Limit]
 ) -> Round | None:
-    """The two trials of a round side by side; None where one of them measured nothing."""
+    """Two trials of one round side by side; None where one of them measured nothing."""
     ours, theirs = best_level(mine, objective, limits), best_level(default, objective, limits)
     if ours is None or theirs is None or mine.proof_round is None:
         return None

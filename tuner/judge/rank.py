@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ class Ranked:
     Attributes:
         record: its trial.
         level: its best level that keeps the limits, or the one that comes nearest.
-        score: the objective there, larger is better.
+        score: the objective there, larger is better; -inf where it could not be bounded.
         violation: the worst miss of a limit there, as a fraction of it; <= 0 holds them all.
     """
 
@@ -34,8 +35,8 @@ class Ranked:
 
     @property
     def feasible(self) -> bool:
-        """Whether the level keeps every limit."""
-        return self.violation <= 0
+        """Whether the level keeps every limit, and somebody can say how good it is."""
+        return self.violation <= 0 and self.score > -math.inf
 
 
 def violation(level: Measurement, limits: Sequence[Limit]) -> float:
@@ -47,15 +48,15 @@ def violation(level: Measurement, limits: Sequence[Limit]) -> float:
 def best_level(
     record: TrialRecord, objective: Objective, limits: Sequence[Limit]
 ) -> Ranked | None:
-    """The level that speaks for a trial; None where nothing was measured."""
+    """The level that speaks for a trial; None where no level was measured."""
     if not isinstance(record.outcome, Measured):
         return None
     judged = []
     for level in record.outcome.levels:
-        score = objective.score(level)
-        if score is not None:
-            miss = violation(level, limits)
-            judged.append(Ranked(record=record, level=level, score=score, violation=miss))
+        score, miss = objective.score(level), violation(level, limits)
+        if score is None:
+            score = -math.inf
+        judged.append(Ranked(record=record, level=level, score=score, violation=miss))
     return max(judged, key=_order, default=None)
 
 

@@ -152,10 +152,11 @@ def _decide(
     standing = "open" if proof is None else proof.standing
     if default is None or not default.feasible:
         return "better", standing
-    if standing == "proved":
-        return "better", "proved"
-    if standing == "refuted":
-        return "keep", "refuted"
-    if top is default or (ratio is not None and ratio.low <= 0):
-        return "keep", "none"
-    return "better", "open"
+    match standing:
+        case "proved":
+            return "better", standing
+        case "refuted":
+            return "keep", standing
+        case "open":
+            doubtful = top is default or (ratio is not None and ratio.low <= 0)
+            return ("keep", "none") if doubtful else ("better", standing)

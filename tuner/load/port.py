@@ -1,13 +1,14 @@
-"""The port: send traffic and say when each request left and was answered."""
+"""The ports: send traffic and say when each request left and was answered; ask for answers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tuner.measure.answers import Answer
     from tuner.measure.measurement import Workload
     from tuner.measure.trace import Trace
 
@@ -52,5 +53,28 @@ class LoadGenerator(Protocol):
 
         Raises:
             MachineError: it is missing or does not run here, with what to do about it.
+        """
+        ...
+
+
+class Asker(Protocol):
+    """A way to ask a model and read what it answers."""
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The texts in each of the requests that can be asked."""
+        ...
+
+    def ask(self, *, http: str, model: str, numbers: Sequence[int]) -> tuple[Answer, ...]:
+        """Send requests at the same moment; return their answers in the same order.
+
+        Args:
+            http: ``host:port`` of the server.
+            model: the model's name.
+            numbers: which of the requests, as they lie in `texts`.
+
+        Raises:
+            ConfigurationRejected: the model answers one with an error.
+            TrialAborted: no answer came.
         """
         ...

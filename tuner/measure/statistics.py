@@ -121,6 +121,11 @@ def _independent_needed(percentile: float) -> int:
     return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(extreme))
 
 
+def bears_numbers(trace: Trace) -> bool:
+    """Tell whether any number with an interval can be made of a run."""
+    return len(completions(trace).ends) >= _FEWEST_EPOCHS
+
+
 def _enough(done: Completions) -> Completions:
     if len(done.ends) < _FEWEST_EPOCHS:
         raise TrialAborted(

@@ -1,106 +1,27 @@
-"""The answer of a study: which configuration, how much better, how sure, at what cost."""
+"""The verdict in words: which configuration, how much better, how sure, at what cost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import math
+from typing import TYPE_CHECKING
 
-from tuner.judge.rank import Ranked, rank
+from tuner.judge.verdict import Answer, decide
 from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.report import numbers
 from tuner.report.describe import config_name
-from tuner.report.gain import Proof, gain, proofs
 
 if TYPE_CHECKING:
+    from tuner.judge.proof import Proof
+    from tuner.judge.rank import Ranked
     from tuner.measure.estimate import Estimate
     from tuner.measure.measurement import Measurement
-    from tuner.measure.record import TrialRecord
     from tuner.study.spec import StudyRecord, StudySpec
-
-Kind: TypeAlias = Literal["better", "keep", "misses", "nothing"]
-"""A better configuration; keep your own; nothing keeps the limits; nothing was measured."""
-
-Verdict: TypeAlias = Literal["proved", "refuted", "open", "none"]
-"""What measuring again said of the gain; ``none`` where there is no gain to prove."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a study found.
-
-    Attributes:
-        kind: of answer.
-        verdict: on its gain.
-        ranked: measured configurations, best first; the winner leads.
-        default: the user's own one; None where it was not measured.
-        chosen: the winner, the user's own one or the nearest miss; None where nothing was
-            measured.
-        gain: of the chosen one over the default, as first measured.
-        proof: the chosen one measured again beside the default.
-        trials: configurations that were tried, the default included.
-        rejected: how many of them cannot serve.
-    """
-
-    kind: Kind
-    verdict: Verdict
-    ranked: tuple[Ranked, ...]
-    default: Ranked | None
-    chosen: Ranked | None
-    gain: Estimate | None
-    proof: Proof | None
-    trials: int
-    rejected: int
 
 
 def answer(study: StudyRecord) -> Answer:
-    """Decide what the study says."""
+    """What the study says."""
     spec = study.header.spec
-    tried = searched(study)
-    ranked = rank(tried, spec.objective, spec.limits)
-    default = next((entry for entry in ranked if entry.record.role == "baseline"), None)
-    proof = None
-    if default is not None:
-        proof = next(iter(proofs(study.trials, spec, default=default.record.number)), None)
-    ranked = _winner_first(ranked, proof)
-    top = ranked[0] if ranked else None
-    ratio = over_default(top, default, spec)
-    kind, verdict = _decide(top, default, ratio, proof)
-    return Answer(
-        kind=kind,
-        verdict=verdict,
-        ranked=ranked,
-        default=default,
-        chosen=default if kind == "keep" else top,
-        gain=ratio,
-        proof=proof,
-        trials=len(tried),
-        rejected=sum(isinstance(trial.outcome, Rejected) for trial in tried),
-    )
-
-
-def searched(study: StudyRecord) -> tuple[TrialRecord, ...]:
-    """The trials that stand for a configuration of their own and told something of it."""
-    return tuple(
-        trial
-        for trial in study.trials
-        if trial.replicate_of is None
-        and trial.role != "proof"
-        and not isinstance(trial.outcome, Aborted)
-    )
-
-
-def over_default(entry: Ranked | None, default: Ranked | None, spec: StudySpec) -> Estimate | None:
-    """Gain of a configuration over the default.
-
-    None for the default itself, and where either misses a limit: what may not be run is not
-    gained.
-    """
-    if entry is None or default is None or entry is default:
-        return None
-    if not entry.feasible or not default.feasible:
-        return None
-    row = spec.objective.row
-    return gain(row.read(entry.level), row.read(default.level), minimize=row.goal == "minimize")
+    return decide(study.trials, spec.objective, spec.limits)
 
 
 def sentence(study: StudyRecord, found: Answer) -> str:
@@ -118,19 +39,29 @@ def sentence(study: StudyRecord, found: Answer) -> str:
 
 def verdict_sentence(found: Answer) -> str:
     """What measuring again said, in words; empty where there is nothing to prove."""
-    rounds = len(found.proof.pairs) if found.proof else 0
-    again = f"Measured again on fresh servers, {_times(rounds)} in turn with your configuration"
-    proved = found.proof.gain if found.proof else None
     match found.verdict:
         case "none":
             return ""
         case "open":
+            done = len(found.proof.rounds) if found.proof else 0
+            what = f"only {_times(done)}" if done else "not"
             return (
-                "The two have not been measured again side by side, and the best of many single "
-                "measurements tends to look better than it is."
+                f"The two have {what} been measured again side by side, and the best of many "
+                "single measurements tends to look better than it is."
             )
         case "proved" | "refuted":
-            return f"{again}, its gain is {_shown(proved)}."
+            return "" if found.proof is None else _proof_sentence(found.proof)
+
+
+def _proof_sentence(proof: Proof) -> str:
+    rounds = len(proof.rounds)
+    if proof.rejected:
+        return f"Served again on a fresh server, it failed: {proof.rejected}"
+    again = f"Measured again on fresh servers, {_times(rounds)} in turn with your configuration"
+    kept = f"it kept the limits in {proof.kept} of {rounds} rounds"
+    if not proof.keeps_limits or proof.gain is None:
+        return f"{again}, {kept}."
+    return f"{again}, its gain is {_shown(proof.gain)}."
 
 
 def badge(kind: str, verdict: str) -> str:
@@ -138,10 +69,10 @@ def badge(kind: str, verdict: str) -> str:
     match kind, verdict:
         case "better", "proved":
             return "Proved"
+        case "better" | "keep", "refuted":
+            return "Not confirmed"
         case "better", _:
             return "Not proved yet"
-        case "keep", "refuted":
-            return "Not confirmed"
         case "keep", _:
             return "No improvement"
         case "misses", _:
@@ -160,29 +91,6 @@ def level_words(level: Measurement, spec: StudySpec) -> str:
     if p99 is not None and row.read(level) != p99:
         parts.append(f"p99 {numbers.number(p99, 'ms')}")
     return ", ".join(parts)
-
-
-def _winner_first(ranked: tuple[Ranked, ...], proof: Proof | None) -> tuple[Ranked, ...]:
-    """What was proved leads: being first among many single measurements is partly luck."""
-    if proof is None or proof.gain is None or proof.gain.value <= 0:
-        return ranked
-    return tuple(sorted(ranked, key=lambda e: e.record.number != proof.number or not e.feasible))
-
-
-def _decide(
-    top: Ranked | None, default: Ranked | None, ratio: Estimate | None, proof: Proof | None
-) -> tuple[Kind, Verdict]:
-    if top is None:
-        return "nothing", "none"
-    if not top.feasible:
-        return "misses", "none"
-    if default is None or not default.feasible:
-        return "better", "open"
-    if proof is not None and proof.gain is not None:
-        return ("better", "proved") if proof.holds else ("keep", "refuted")
-    if top is default or (ratio is not None and ratio.low <= 0):
-        return "keep", "none"
-    return "better", "open"
 
 
 def _better(study: StudyRecord, found: Answer) -> str:
@@ -220,19 +128,39 @@ def _claim(found: Answer, spec: StudySpec) -> str:
 
 
 def _keep(study: StudyRecord, found: Answer) -> str:
-    spec, top = study.header.spec, found.ranked[0]
+    spec, rival = study.header.spec, _rival(found)
     others = found.trials - 1
-    if top.record.role == "baseline" or found.default is None:
+    if rival is None or found.default is None:
         why = _none_better(others)
     else:
-        ratio = found.proof.gain if found.proof and found.proof.gain else found.gain
-        name = config_name(spec.model, top.record)
+        name = config_name(spec.model, rival.record)
         why = (
-            f"no significant improvement was found. The best of {others} others, {name}, came to "
-            f"{_shown(ratio)}, which includes no gain"
+            f"no significant improvement was found. The best of {others} others, {name}, "
+            f"{_fell_short(found)}"
         )
-    own = level_words((found.default or top).level, spec)
+    own = level_words((found.default or found.ranked[0]).level, spec)
     return f"Keep your configuration: {why}. Yours serves {own}; {_cost(study, found)}."
+
+
+def _rival(found: Answer) -> Ranked | None:
+    """What came nearest to beating the user's own; None where nothing did better at all."""
+    if found.proof is not None:
+        number = found.proof.number
+        return next((entry for entry in found.ranked if entry.record.number == number), None)
+    top = found.ranked[0]
+    return None if top is found.default else top
+
+
+def _fell_short(found: Answer) -> str:
+    proof = found.proof
+    if proof is not None and proof.rejected:
+        return "could not serve when it was measured again"
+    if proof is not None and not proof.keeps_limits and proof.rounds:
+        rounds = len(proof.rounds)
+        return f"kept the limits in {proof.kept} of {rounds} rounds when it was measured again"
+    ratio = (proof.gain if proof else None) or found.gain
+    below = ratio is not None and ratio.high < 0
+    return f"came to {_shown(ratio)}, which {'is a loss' if below else 'includes no gain'}"
 
 
 def _none_better(others: int) -> str:
@@ -247,6 +175,12 @@ def _none_better(others: int) -> str:
 
 def _misses(study: StudyRecord, found: Answer) -> str:
     spec, nearest = study.header.spec, found.ranked[0]
+    if nearest.score == -math.inf and nearest.violation <= 0:
+        return (
+            f"No run was long enough to bound the {spec.objective.row.header} of any "
+            "configuration: measure for longer (--window), or name another --objective; "
+            f"{_cost(study, found)}."
+        )
     by = ""
     if nearest.violation != float("inf"):
         by = f", {numbers.share(nearest.violation)} beyond the limit"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner.judge.drift import drift
+from tuner.judge.verdict import decide
 from tuner.measure.record import Measured
 from tuner.report import describe
 
@@ -38,7 +40,7 @@ class CaveatGroup:
 
 
 def doubts(study: StudyRecord) -> tuple[CaveatGroup, ...]:
-    """Every caveat of every measured level, by code."""
+    """Every caveat of every measured level, by code, and then what concerns the whole study."""
     model = study.header.spec.model
     by_number = {trial.number: trial for trial in study.trials}
     groups: dict[str, list[Seen]] = {}
@@ -58,10 +60,29 @@ def doubts(study: StudyRecord) -> tuple[CaveatGroup, ...]:
                     advice=caveat.advice,
                 )
                 groups.setdefault(caveat.code, []).append(seen)
+    groups |= _drift(study)
     return tuple(
         CaveatGroup(code=code, advice=_common(seen), seen=tuple(seen))
         for code, seen in groups.items()
     )
+
+
+def _drift(study: StudyRecord) -> dict[str, list[Seen]]:
+    """Whether the default came to something else each time, where it was measured again."""
+    spec = study.header.spec
+    default = decide(study.trials, spec.objective, spec.limits).default
+    if default is None:
+        return {}
+    caveat = drift(study.trials, spec.objective, spec.limits, default)
+    if caveat is None:
+        return {}
+    seen = Seen(
+        config=describe.config_name(spec.model, default.record),
+        load=describe.load_words(default.level.workload),
+        message=caveat.message,
+        advice=caveat.advice,
+    )
+    return {caveat.code: [seen]}
 
 
 def _common(seen: list[Seen]) -> str:

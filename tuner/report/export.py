@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from tuner.errors import UsageError
 from tuner.judge.rank import best_level
+from tuner.judge.verdict import over_default
 from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.model.config import ModelConfig
 from tuner.report import answer as answers
 from tuner.report import describe, numbers
 
 if TYPE_CHECKING:
+    from tuner.judge.verdict import Answer
     from tuner.measure.record import TrialRecord
-    from tuner.report.answer import Answer
     from tuner.study.spec import StudyRecord
 
 
@@ -35,7 +36,7 @@ def exported_config(study: StudyRecord, trial: int | None) -> str:
 
 
 def _chosen(study: StudyRecord, found: Answer) -> TrialRecord:
-    if found.chosen is None or found.kind == "misses":
+    if found.chosen is None or not found.usable:
         raise UsageError(
             f"{answers.sentence(study, found)} To export a configuration all the same, name its "
             "trial with --trial N."
@@ -66,7 +67,7 @@ def _provenance(study: StudyRecord, found: Answer, record: TrialRecord) -> list[
     if judged is not None:
         load = describe.load_words(judged.level.workload)
         lines.append(f"Measured: {answers.level_words(judged.level, spec)}, at {load}.")
-        ratio = answers.over_default(judged, found.default, spec)
+        ratio = over_default(judged, found.default, spec.objective)
         if ratio is not None and judged.record.role != "baseline":
             lines.append(f"Gain over the default: {numbers.both(numbers.gain(ratio))}.")
     if found.chosen is not None and found.chosen.record is record:

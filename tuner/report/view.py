@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner.judge.verdict import over_default
 from tuner.measure.record import Measured
 from tuner.report import answer as answers
 from tuner.report import describe, numbers, spent, tables
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
     from tuner.judge.goal import Limit
     from tuner.judge.rank import Ranked
+    from tuner.judge.verdict import Answer
     from tuner.measure.measurement import Measurement
     from tuner.measure.metrics import Metric
-    from tuner.report.answer import Answer
     from tuner.report.spent import Spent
     from tuner.report.tables import Table
     from tuner.study.spec import StudyRecord, StudySpec
@@ -116,7 +117,7 @@ class Report:
     @property
     def best(self) -> Configuration | None:
         """The configuration to use, which may be the user's own; None where nothing will do."""
-        return None if self.found.kind == "misses" else self.chosen
+        return self.chosen if self.found.usable else None
 
     @property
     def refused(self) -> tuple[Step, ...]:
@@ -134,7 +135,7 @@ def build(study: StudyRecord) -> Report:
     spec = study.header.spec
     found = answers.answer(study)
     best = found.chosen.record.number if found.chosen and found.kind == "better" else None
-    gains = [answers.over_default(entry, found.default, spec) for entry in found.ranked]
+    gains = [over_default(entry, found.default, spec.objective) for entry in found.ranked]
     summary = tables.summary(found.ranked, gains, model=spec.model, best=best)
     configurations = tuple(
         _configuration(entry, row.mark, spec.model)
@@ -245,8 +246,16 @@ def _settings(spec: StudySpec) -> dict[str, str]:
         "highest max_queue_delay_microseconds": str(bounds.max_queue_delay_microseconds),
         "most instances": str(bounds.max_instance_count),
         "rows in a request": str(spec.request_batch),
-        "highest concurrency": str(spec.max_concurrency),
+        "load": _load(spec),
+        "precision": f"±{numbers.share(spec.precision)}",
     }
+
+
+def _load(spec: StudySpec) -> str:
+    if spec.open_loop is None:
+        return f"closed loop, up to {spec.max_concurrency} requests in flight"
+    how = "at random moments (Poisson)" if spec.open_loop.poisson else "evenly"
+    return f"{numbers.plain(spec.open_loop.rate_per_s)} requests/s, {how}"
 
 
 def _joined(parts: Sequence[str]) -> str:

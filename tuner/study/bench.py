@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tuner.judge.goal import Limit, Objective
     from tuner.load.port import LoadGenerator
+    from tuner.measure.measurement import OpenLoop
     from tuner.model.repository import ModelFolder
     from tuner.model.weights import Weights
     from tuner.servers.port import Server
+    from tuner.study.gate import Gate
     from tuner.telemetry.port import Telemetry
 
 
@@ -30,6 +32,10 @@ class Bench:
         max_concurrency: the highest load level.
         window_s: how long a level is measured at the least.
         load_deadline_s: how long the model may take to load.
+        open_loop: the one load to measure, instead of a ladder of closed loops.
+        precision: half the interval of the objective that a level which may be the answer is to
+            have at the most, as a share of the value; a cap on its length comes first.
+        gate: checks the answers before load; None where there are none or nothing is promised.
     """
 
     model: ModelFolder
@@ -43,3 +49,6 @@ class Bench:
     max_concurrency: int
     window_s: float
     load_deadline_s: float
+    open_loop: OpenLoop | None = None
+    precision: float = 0.05
+    gate: Gate | None = None

@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 from tuner.judge.rank import may_beat, violation
 from tuner.load.ladder import Level, next_concurrency
 from tuner.measure import checks, stationarity, statistics
-from tuner.measure.measurement import ClosedLoop, Measurement, Workload
+from tuner.measure.measurement import ClosedLoop, Measurement, OpenLoop, Workload
 from tuner.study.events import LevelMeasured, LevelStarted
+from tuner.study.length import (
+    CLOSELY,
+    FOR_THE_TAIL,
+    SCREENING,
+    Care,
+    seconds,
+    too_short,
+    wanted_s,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,31 +35,6 @@ if TYPE_CHECKING:
     from tuner.telemetry.port import Reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Care:
-    """How closely to look at a level. A run that was too short is made again, longer.
-
-    Attributes:
-        rounds: how often each client has to be answered.
-        tail: whether the p99 is to be bounded, where that is within reach.
-        windows: the longest run, in windows of the bench.
-    """
-
-    rounds: int
-    tail: bool
-    windows: int
-
-
-SCREENING = Care(rounds=3, tail=False, windows=3)
-"""For a level that may turn out not to matter."""
-
-CLOSELY = Care(rounds=12, tail=True, windows=5)
-"""For a level that may be the answer."""
-
-_MARGIN = 1.2
-"""A run that is made longer to hold enough is made this much longer than just enough."""
-
-_TAIL = 0.99
 _TAIL_METRIC = "latency_p99_ms"
 _THROUGHPUT = "throughput_per_s"
 
@@ -79,7 +63,8 @@ class Levels:
         """Measure level after level until more load tells nothing new.
 
         Every configuration is screened. One that may be the best is climbed thoroughly, and its
-        best level is then measured closely; that run takes the place of the shorter one.
+        best level is then measured closely; that run takes the place of the shorter one. Where
+        requests come by the clock there is one level, theirs.
 
         Args:
             config: what is served.
@@ -89,6 +74,11 @@ class Levels:
             ConfigurationRejected: requests are answered with errors.
             TrialAborted: the load could not be sent.
         """
+        if self.bench.open_loop is not None:
+            rows = self.bench.request_batch
+            workload = Workload(load=self.bench.open_loop, request_batch=rows)
+            self.measure(workload, self.closely(workload))
+            return
         self._ladder(config, best, thorough=False)
         top = self._top()
         if top is None:
@@ -119,37 +109,36 @@ class Levels:
             workload: the traffic.
             care: how closely to look.
         """
-        bench = self.bench
-        length_s, longest_s = bench.window_s, care.windows * bench.window_s
+        bench, length_s = self.bench, self.bench.window_s
         while True:
             self.observer.on(LevelStarted(workload=workload, expected_s=length_s))
             trace, reading = self._run(workload, length_s)
             steady, discarded_s = stationarity.split_warm_up(trace)
-            needed_s = _needed_s(steady, care, longest_s)
-            if needed_s <= length_s or length_s >= longest_s:
-                break
-            self.watch.add("warm up", _seconds(trace))
-            length_s = min(_MARGIN * needed_s, longest_s)
-        measured_s = _seconds(steady)
-        self.watch.add("measure", measured_s)
-        self.watch.add("warm up", _seconds(trace) - measured_s)
-        latency = statistics.latency(steady)
-        level = Measurement(
-            workload=workload,
-            throughput_per_s=statistics.throughput(steady, workload.request_batch),
-            latency=latency,
-            server=reading.server,
-            batches=reading.batches,
-            gpus=reading.gpus,
-            host=reading.host,
-            requests=int((~steady.failed).sum()),
-            errors=int(steady.failed.sum()),
-            duration_s=measured_s,
-            discarded_s=discarded_s,
-            caveats=checks.caveats(steady, workload=workload, latency=latency) + reading.caveats,
-        )
+            longer_s = too_short(steady, length_s)
+            if longer_s is None:
+                level = _numbers(workload, steady, discarded_s, reading)
+                longer_s = wanted_s(
+                    steady,
+                    level,
+                    objective=bench.objective,
+                    care=care,
+                    length_s=length_s,
+                    window_s=bench.window_s,
+                    precision=bench.precision,
+                )
+                if longer_s <= length_s:
+                    break
+            self.watch.add("warm up", seconds(trace))
+            length_s = longer_s
+        self.watch.add("measure", level.duration_s)
+        self.watch.add("warm up", seconds(trace) - level.duration_s)
         self.measured[:] = [*_others(self.measured, workload), level]
         self.observer.on(LevelMeasured(measurement=level))
+
+    def closely(self, workload: Workload) -> Care:
+        """The care for a level that may be the answer."""
+        by_the_clock = isinstance(workload.load, OpenLoop)
+        return FOR_THE_TAIL if by_the_clock and self._needs_tail else CLOSELY
 
     def _top(self) -> Measurement | None:
         """The level that speaks for the configuration; None where none keeps the limits."""
@@ -182,7 +171,7 @@ class Levels:
                 folder=self.folder,
             )
             reading = read()
-        idle_s = time.monotonic() - begun_s - _seconds(trace)
+        idle_s = time.monotonic() - begun_s - seconds(trace)
         self.watch.add("start and read the load generator", idle_s)
         return trace, reading
 
@@ -214,19 +203,26 @@ def _busy(config: ModelConfig, request_batch: int) -> int:
     return max(joined, 1) * config.instance_count
 
 
-def _needed_s(steady: Trace, care: Care, longest_s: float) -> float:
-    """Seconds that a run like this one has to last; a tail that is out of reach is let go."""
-    rounds_s = care.rounds * float(steady.latency_ms.mean()) / 1e3
-    if not care.tail:
-        return rounds_s
-    wanted = statistics.requests_needed(steady, _TAIL)
-    tail_s = _seconds(steady) * wanted / steady.sent_ns.size
-    return max(rounds_s, tail_s) if _MARGIN * tail_s <= longest_s else rounds_s
+def _numbers(
+    workload: Workload, steady: Trace, discarded_s: float, reading: Reading
+) -> Measurement:
+    """What the steady part of a run and the telemetry beside it come to."""
+    latency = statistics.latency(steady)
+    return Measurement(
+        workload=workload,
+        throughput_per_s=statistics.throughput(steady, workload.request_batch),
+        latency=latency,
+        server=reading.server,
+        batches=reading.batches,
+        gpus=reading.gpus,
+        host=reading.host,
+        requests=int((~steady.failed).sum()),
+        errors=int(steady.failed.sum()),
+        duration_s=seconds(steady),
+        discarded_s=discarded_s,
+        caveats=checks.caveats(steady, workload=workload, latency=latency) + reading.caveats,
+    )
 
 
 def _others(levels: Iterable[Measurement], workload: Workload) -> list[Measurement]:
     return [level for level in levels if level.workload != workload]
-
-
-def _seconds(trace: Trace) -> float:
-    return float(trace.done_ns.max() - trace.sent_ns.min()) / 1e9

@@ -7,6 +7,7 @@ the verdict rests on the pairs of a round alone.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.judge.rank import may_beat
@@ -40,30 +41,62 @@ def front_runners(
     return tuple(rivals[:FRONT_RUNNERS])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What is measured again next.
+
+    Attributes:
+        entry: the configuration.
+        number: of its round, over all that the study ever had.
+        position: of that round among those that were asked for, from 1.
+    """
+
+    entry: Ranked
+    number: int
+    position: int
+
+
 def next_in_turn(
-    runners: Sequence[Ranked], baseline: Ranked, records: Iterable[TrialRecord], rounds: int
-) -> tuple[Ranked, int] | None:
+    runners: Sequence[Ranked],
+    baseline: Ranked,
+    records: Iterable[TrialRecord],
+    rounds: int,
+    *,
+    session_from: int,
+    verification: int | None = None,
+) -> Turn | None:
     """What to measure again next, and in which round; None when all rounds are complete.
 
-    Every other round runs backwards, so that a drift of the machine favours nobody.
+    Every other round runs backwards, so that a drift of the machine favours nobody. A round that
+    an earlier session left unfinished is not gone on with: its parts would lie hours apart.
 
     Args:
         runners: from `front_runners`.
         baseline: the user's own configuration.
         records: of the study; proofs among them are taken into account.
         rounds: how many there are to be.
+        session_from: number of the first trial of this session.
+        verification: number of the `tune verify`; None for the study's own proof.
     """
-    told = {
-        (r.replicate_of, r.proof_round)
-        for r in records
-        if r.role == "proof" and not isinstance(r.outcome, Aborted)
-    }
     field = [*runners, baseline]
-    for number in range(rounds):
-        for entry in field if number % 2 == 0 else reversed(field):
-            if (entry.record.number, number) not in told:
-                return entry, number
-    return None
+    wanted = {entry.record.number for entry in field}
+    told: dict[int, set[int]] = {}
+    started: dict[int, int] = {}
+    for r in records:
+        if r.role != "proof" or r.proof_round is None or r.replicate_of is None:
+            continue
+        started[r.proof_round] = min(started.get(r.proof_round, r.number), r.number)
+        if r.verification == verification and not isinstance(r.outcome, Aborted):
+            told.setdefault(r.proof_round, set()).add(r.replicate_of)
+    complete = sum(wanted <= numbers for numbers in told.values())
+    if complete >= rounds:
+        return None
+    last = max(started, default=-1)
+    known = told.get(last, set())
+    unfinished = known < wanted and started.get(last, -1) >= session_from
+    number = last if unfinished else last + 1
+    left = [e for e in field if not unfinished or e.record.number not in known]
+    return Turn(entry=left[0 if number % 2 == 0 else -1], number=number, position=complete + 1)
 
 
 def _beats(ranked: Ranked, baseline: Ranked) -> bool:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import optuna
 
-from tuner.errors import MachineError, TrialAborted, TunerError
+from tuner.errors import MachineError, TrialAborted, TunerError, UsageError
 from tuner.judge.rank import Ranked, best_level, rank
+from tuner.judge.verdict import decide
 from tuner.measure.record import SCHEMA, Aborted, Measured, Rejected, TrialRecord
-from tuner.search.port import Seen
 from tuner.study.events import SearchEnded, TrialEnded, TrialStarted
+from tuner.study.history import WORST_VIOLATION, seen, tells
 from tuner.study.proof import front_runners, next_in_turn
 from tuner.study.storage import now_utc
+from tuner.study.task import Task
 from tuner.study.trial import try_configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tuner.measure.measurement import Workload
-    from tuner.measure.record import Params, Role
+    from tuner.measure.record import Params
     from tuner.model.config import ModelConfig
-    from tuner.search.port import Proposer
+    from tuner.search.port import Proposer, Seen
     from tuner.space.knobs import SearchSpace
     from tuner.study.bench import Bench
     from tuner.study.events import Observer
@@ -32,27 +37,8 @@ if TYPE_CHECKING:
 ABORTS_IN_A_ROW = 3
 """So many trials lost in a row through no fault of theirs, and the study gives up."""
 
-WORST_VIOLATION = 10.0
-"""What a proposer is told of a limit whose metric could not be measured."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What to run next, as Optuna keeps it between the proposal and the trial.
-
-    Attributes:
-        role: why it is run.
-        params: in canonical form.
-        why: one phrase.
-        replicate_of: for a proof, the trial that is measured again.
-        proof_round: for a proof, its round.
-    """
-
-    role: Role
-    params: Params
-    why: str
-    replicate_of: int | None = None
-    proof_round: int | None = None
+LOOK_FOR_DRIFT_AFTER = 10
+"""After so many configurations the user's own is measured again in between."""
 
 
 class StudyRun:
@@ -90,6 +76,7 @@ class StudyRun:
         self._bench = bench
         self._observer = observer
         self._records = {record.number: record for record in store.records()}
+        self._session_from = max(self._records, default=-1) + 1
 
     def run(self, trials: int, *, proof_rounds: int) -> None:
         """Measure the user's own configuration, then what is proposed, then prove the best.
@@ -102,13 +89,42 @@ class StudyRun:
             TunerError: the user's own configuration cannot be served.
             MachineError: trial after trial was lost through no fault of theirs.
         """
-        begun_s = time.monotonic()
-        self._store.give_up_unfinished()
-        try:
+        with self._working():
             if self._baseline is None:
                 self._measure_baseline()
             self._observer.on(SearchEnded(reason=self._search(trials)))
             self._prove(proof_rounds)
+
+    def verify(self, rounds: int) -> None:
+        """Measure the winner and the user's own configuration again in turn, in new rounds.
+
+        Args:
+            rounds: how often; it ends early where one of the two cannot serve.
+
+        Raises:
+            UsageError: the study has no winner.
+            TunerError: the user's own configuration cannot be served any more.
+            MachineError: trial after trial was lost through no fault of theirs.
+        """
+        spec, records = self._store.header.spec, self._records.values()
+        earlier = [record for record in records if record.verification is None]
+        found = decide(earlier, spec.objective, spec.limits)
+        if found.kind != "better" or found.chosen is None or found.default is None:
+            raise UsageError(
+                f"study {spec.name} found nothing better than your own configuration, so there is "
+                f"nothing to verify; see: tune show {spec.name}"
+            )
+        number = 1 + max((record.verification or 0 for record in records), default=0)
+        with self._working():
+            self._measure_in_turn((found.chosen,), found.default, rounds, verification=number)
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Begin where a killed run ended, and count the time."""
+        begun_s = time.monotonic()
+        self._store.give_up_unfinished()
+        try:
+            yield
         finally:
             self._store.add_wall_clock(time.monotonic() - begun_s)
 
@@ -126,6 +142,8 @@ class StudyRun:
     def _search(self, trials: int) -> str:
         """Run trials until there are enough; the reason to stop, as a sentence."""
         while self.done < trials:
+            if self._since_baseline >= LOOK_FOR_DRIFT_AFTER:
+                self._look_for_drift()
             proposal = self._proposer.propose(self._history())
             if proposal is None:
                 return f"all {self.done} configurations of the search space have been tried."
@@ -139,18 +157,53 @@ class StudyRun:
             return
         ranking = rank(self._records.values(), spec.objective, spec.limits)
         runners = front_runners(ranking, baseline, spec.objective)
-        while runners and (
-            turn := next_in_turn(runners, baseline, self._records.values(), rounds)
+        if runners:
+            self._measure_in_turn(runners, baseline, rounds)
+        elif rounds and self._since_baseline:
+            self._look_for_drift()
+
+    def _measure_in_turn(
+        self,
+        runners: Sequence[Ranked],
+        baseline: Ranked,
+        rounds: int,
+        verification: int | None = None,
+    ) -> None:
+        while turn := next_in_turn(
+            runners,
+            baseline,
+            self._records.values(),
+            rounds,
+            session_from=self._session_from,
+            verification=verification,
         ):
-            entry, number = turn
-            self._next(
+            what = "proof" if verification is None else "verification"
+            record = self._next(
                 Task(
                     role="proof",
-                    params=entry.record.params,
-                    why=f"proof, round {number + 1} of {rounds}",
-                    replicate_of=entry.record.number,
-                    proof_round=number,
+                    params=turn.entry.record.params,
+                    why=f"{what}, round {turn.position} of {rounds}",
+                    replicate_of=turn.entry.record.number,
+                    proof_round=turn.number,
+                    verification=verification,
                 )
+            )
+            if verification is None or not isinstance(record.outcome, Rejected):
+                continue
+            if turn.entry is baseline:
+                raise TunerError(
+                    "your own configuration cannot be served any more, so there is nothing to "
+                    f"compare with: {record.outcome.reason}"
+                )
+            return  # what cannot serve has lost
+
+    def _look_for_drift(self) -> None:
+        """Measure the user's own configuration again at the load that speaks for it."""
+        if self._baseline is not None:
+            record = self._baseline.record
+            why = "your configuration again, to see whether the machine drifts"
+            self._next(
+                Task(role="proof", params=record.params, why=why, replicate_of=record.number)
             )
 
     def _next(self, task: Task) -> TrialRecord:
@@ -179,6 +232,7 @@ class StudyRun:
             why=asked["why"],
             replicate_of=asked["replicate_of"],
             proof_round=asked["proof_round"],
+            verification=asked["verification"],
         )
         record, interrupt = self._try(trial.number, task)
         self._store.keep(trial, record)
@@ -233,6 +287,7 @@ class StudyRun:
             started_at_utc=started,
             replicate_of=task.replicate_of,
             proof_round=task.proof_round,
+            verification=task.verification,
         )
         return record, attempt.interrupt
 
@@ -250,7 +305,7 @@ class StudyRun:
         """The outcome in Optuna's terms: a value and its constraints, pruned, or failed."""
         match record.outcome:
             case Measured():
-                if spoken is None:
+                if spoken is None or not math.isfinite(spoken.score):
                     raise optuna.TrialPruned("the objective could not be measured")
                 for limit in self._store.header.spec.limits:
                     miss = limit.violation(spoken.level)
@@ -263,16 +318,9 @@ class StudyRun:
 
     def _history(self) -> tuple[Seen, ...]:
         """What the proposer may learn from: the baseline and what was searched."""
-        return tuple(self._seen(r) for r in self._records.values() if _tells(r))
-
-    def _seen(self, record: TrialRecord) -> Seen:
-        spoken = self._speaks(record)
-        return Seen(
-            params=record.params,
-            value=None if spoken is None else spoken.score,
-            violation=0.0 if spoken is None else min(max(spoken.violation, 0.0), WORST_VIOLATION),
-            rejected=spoken is None,
-            levels=record.outcome.levels if isinstance(record.outcome, Measured) else (),
+        spec = self._store.header.spec
+        return tuple(
+            seen(r, spec.objective, spec.limits) for r in self._records.values() if tells(r)
         )
 
     def _speaks(self, record: TrialRecord) -> Ranked | None:
@@ -291,20 +339,22 @@ class StudyRun:
         return next((s for s in map(self._speaks, measured) if s is not None), None)
 
     @property
+    def _since_baseline(self) -> int:
+        """Configurations that have told something since the user's own one last did."""
+        if self._baseline is None:
+            return 0
+        own = self._baseline.record.number
+        last = max(
+            r.number
+            for r in self._records.values()
+            if own in {r.number, r.replicate_of} and not isinstance(r.outcome, Aborted)
+        )
+        return sum(tells(r) for r in self._records.values() if r.number > last)
+
+    @property
     def done(self) -> int:
         """Configurations that have told something so far, the user's own included."""
-        return sum(map(_tells, self._records.values()))
+        return sum(map(tells, self._records.values()))
 
     def _trial_folder(self, number: int) -> Path:
         return self._folder / f"{number:04d}"
-
-
-def _tells(record: TrialRecord) -> bool:
-    """Whether a trial counts: a baseline that was rejected is measured again once mended."""
-    match record.outcome:
-        case Measured():
-            return record.role != "proof"
-        case Rejected():
-            return record.role == "search"
-        case Aborted():
-            return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tuner.judge.goal import Limit, Objective
+from tuner.measure.measurement import OpenLoop
 from tuner.measure.record import TrialRecord
 from tuner.space.triton import Bounds
 
@@ -26,6 +27,8 @@ class StudySpec:
         window_s: how long a level is measured.
         seed: of the search.
         sampler: which proposer searches.
+        open_loop: the one load to measure; None climbs a ladder of closed loops.
+        precision: half the interval that is asked for, as a share of the objective.
         weights: ``dummy`` or ``pretrained``; None for those that the configuration names.
     """
 
@@ -41,6 +44,8 @@ class StudySpec:
     seed: int
     sampler: str
     weights: str | None = None
+    open_loop: OpenLoop | None = None
+    precision: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

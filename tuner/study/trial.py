@@ -1,4 +1,4 @@
-"""One trial: stage → serve → climb the ladder → stop, and what came of it."""
+"""One trial: stage → serve → check answers → climb the ladder → stop, and what came of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuner.measure.record import Aborted, Measured, Outcome, Rejected
 from tuner.model.repository import stage
 from tuner.model.weights import with_weights
 from tuner.study.events import PhaseStarted
-from tuner.study.level import CLOSELY, Levels
+from tuner.study.level import Levels
 from tuner.study.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def try_configuration(
     levels: list[Measurement] = []
     try:
         with _serving(bench, config, folder, watch, observer) as endpoint:
+            _check_answers(bench, endpoint, watch, observer)
             ladder = Levels(
                 bench=bench,
                 endpoint=endpoint,
@@ -80,7 +81,7 @@ def try_configuration(
             if again is None:
                 ladder.climb(config, best)
             else:
-                ladder.measure(again, CLOSELY)
+                ladder.measure(again, ladder.closely(again))
     except ConfigurationRejected as error:
         outcome: Outcome = Rejected(
             reason=error.reason, evidence=error.evidence, levels=tuple(levels)
@@ -93,6 +94,15 @@ def try_configuration(
     else:
         outcome = Measured(levels=tuple(levels))
     return Attempt(outcome=outcome, phases_s=watch.phases_s)
+
+
+def _check_answers(bench: Bench, endpoint: Endpoint, watch: Stopwatch, observer: Observer) -> None:
+    """Let nothing be measured that answers wrongly."""
+    if bench.gate is None:
+        return
+    observer.on(PhaseStarted(phase="checking the answers"))
+    with watch.phase("check the answers"):
+        bench.gate.check(endpoint, bench.model.name)
 
 
 @contextmanager

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import report_studies as studies
+
+from tuner.judge.drift import drift
+from tuner.judge.goal import Limit, Objective
+from tuner.judge.rank import best_level
+from tuner.judge.verdict import decide
+from tuner.measure.record import Aborted, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.judge.verdict import Answer
+    from tuner.measure.measurement import Measurement
+    from tuner.measure.record import TrialRecord
+
+THROUGHPUT = Objective(metric="throughput_per_s")
+WITHIN = (Limit(metric="latency_p99_ms", bound=100.0),)
+
+
+def level(throughput_per_s: float, p99_ms: float = 50.0) -> Measurement:
+    return studies.level(8, throughput_per_s, p99_ms)
+
+
+def searched(*throughputs: float) -> list[TrialRecord]:
+    """The default, then configurations of these throughputs."""
+    return [
+        studies.trial(n, [level(value)], role="search" if n else "baseline")
+        for n, value in enumerate(throughputs)
+    ]
+
+
+def again(number: int, of: int, round_: int | None, what: Measurement | Rejected) -> TrialRecord:
+    outcome = what if isinstance(what, Rejected) else [what]
+    return studies.trial(number, outcome, role="proof", replicate_of=of, proof_round=round_)
+
+
+def rounds(
+    values: Sequence[Sequence[float]], of: Sequence[int], *, first: int = 50
+) -> list[TrialRecord]:
+    """Proof rounds: one row a round, one column a configuration."""
+    return [
+        again(first + len(of) * r + place, number, r, level(value))
+        for r, row in enumerate(values)
+        for place, (number, value) in enumerate(zip(of, row, strict=True))
+    ]
+
+
+def judged(trials: Sequence[TrialRecord], limits: Sequence[Limit] = ()) -> Answer:
+    return decide(trials, THROUGHPUT, limits)
+
+
+def standing(found: Answer) -> tuple[str, str, int | None]:
+    number = None if found.chosen is None else found.chosen.record.number
+    return found.kind, found.verdict, number
+
+
+def test_two_complete_rounds_prove_nothing_and_three_do() -> None:
+    values = [(100.0, 130.0), (101.0, 131.5), (99.0, 129.0)]
+    trials = searched(100, 130)
+    assert standing(judged(trials + rounds(values[:2], (0, 1)))) == ("better", "open", 1)
+    assert standing(judged(trials + rounds(values, (0, 1)))) == ("better", "proved", 1)
+
+
+def test_pairs_are_made_by_round_and_not_by_order() -> None:
+    drifting = rounds([(100.0, 110.0), (200.0, 220.0), (400.0, 440.0)], (0, 1))
+    found = judged([*searched(100, 110), *reversed(drifting)])
+    assert found.proof is not None
+    assert found.proof.gain is not None
+    assert found.proof.gain.value == pytest.approx(0.1)
+    assert found.proof.gain.high - found.proof.gain.low == pytest.approx(0, abs=1e-9)
+
+
+def test_a_lost_proof_shifts_no_pair() -> None:
+    values = [(100.0, 110.0), (200.0, 220.0), (400.0, 440.0), (800.0, 880.0)]
+    proofs = rounds(values, (0, 1))
+    proofs[2] = replace(proofs[2], outcome=Aborted(cause="The machine went to sleep."))
+    found = judged(searched(100, 110) + proofs)
+    assert found.proof is not None
+    assert [one.number for one in found.proof.rounds] == [0, 2, 3]
+    assert found.proof.gain is not None
+    assert found.proof.gain.value == pytest.approx(0.1)
+
+
+def test_the_winner_of_two_front_runners_is_the_one_with_the_larger_proved_gain() -> None:
+    values = [(100.0, 120.0, 140.0), (101.0, 121.0, 142.0), (99.0, 119.0, 139.0)]
+    found = judged(searched(100, 150, 149) + rounds(values, (0, 1, 2)))
+    assert standing(found) == ("better", "proved", 2)
+    assert found.ranked[0].record.number == 2
+
+
+def test_a_proved_front_runner_leads_one_whose_proof_failed() -> None:
+    values = [(100.0, 90.0, 110.0), (101.0, 160.0, 111.5), (99.0, 200.0, 109.0)]
+    found = judged(searched(100, 150, 149) + rounds(values, (0, 1, 2)))
+    assert standing(found) == ("better", "proved", 2)
+
+
+def test_a_gain_that_is_gone_when_measured_again_keeps_the_users_configuration() -> None:
+    values = [(100.0, 101.0), (101.0, 99.0), (99.0, 100.0)]
+    assert standing(judged(searched(100, 130) + rounds(values, (0, 1)))) == ("keep", "refuted", 0)
+
+
+def test_a_winner_that_cannot_serve_again_is_refuted() -> None:
+    trials = searched(100, 130) + rounds([(100.0, 130.0)] * 3, (0, 1))
+    trials.append(again(70, 1, 3, Rejected(reason="Out of memory.", evidence="")))
+    found = judged(trials)
+    assert standing(found) == ("keep", "refuted", 0)
+
+
+def test_a_winner_that_misses_the_limits_when_measured_again_is_refuted() -> None:
+    proofs = rounds([(100.0, 130.0), (101.0, 131.5), (99.0, 129.0)], (0, 1))
+    late = [
+        again(r.number, 1, r.proof_round, level(130.0, 300.0)) if r.replicate_of else r
+        for r in proofs
+    ]
+    assert standing(judged(searched(100, 130) + proofs, WITHIN)) == ("better", "proved", 1)
+    assert standing(judged(searched(100, 130) + late, WITHIN)) == ("keep", "refuted", 0)
+
+
+def test_where_the_default_misses_the_limits_keeping_them_again_is_the_proof() -> None:
+    trials = [
+        studies.trial(0, [level(100.0, 300.0)], role="baseline"),
+        studies.trial(1, [level(60.0)]),
+        *rounds([(100.0, 60.0), (101.0, 61.0), (99.0, 59.0)], (0, 1)),
+    ]
+    found = judged(trials, WITHIN)
+    assert standing(found) == ("better", "proved", 1)
+    assert found.gain is None
+
+
+def test_the_last_verification_decides_once_it_has_come_far_enough() -> None:
+    trials = searched(100, 130) + rounds([(100.0, 130.0)] * 3, (0, 1))
+    flat = rounds([(100.0, 101.0), (101.0, 99.0), (99.0, 100.0)], (0, 1), first=80)
+    verified = [replace(trial, verification=1) for trial in flat]
+    assert standing(judged(trials + verified[:4])) == ("better", "proved", 1)
+    assert standing(judged(trials + verified)) == ("keep", "refuted", 0)
+
+
+def test_equal_configurations_are_announced_in_at_most_5_pct_of_studies() -> None:
+    rng = np.random.default_rng(11)
+    announced = 0
+    for _ in range(400):
+        noise = np.exp(0.05 * rng.standard_normal((4, 3)))
+        trials = searched(100, 112, 111) + rounds((100 * noise).tolist(), (0, 1, 2))
+        announced += judged(trials).kind == "better"
+    assert announced / 400 <= 0.05 + 2 * 0.011  # two standard errors of the count
+
+
+def test_a_lower_latency_is_proved_as_a_gain() -> None:
+    trials = searched(100, 130) + rounds([(100.0, 130.0), (101.0, 131.5), (99.0, 129.0)], (0, 1))
+    found = decide(trials, Objective(metric="latency_mean_ms"), ())
+    assert standing(found) == ("better", "proved", 1)
+
+
+def test_repeats_of_the_default_that_disagree_are_drift() -> None:
+    trials = searched(100, 130)
+    default = best_level(trials[0], THROUGHPUT, ())
+    assert default is not None
+    steady = [*trials, again(2, 0, None, level(102.0)), again(3, 0, 0, level(98.0))]
+    assert drift(steady, THROUGHPUT, (), default) is None
+    weeks_later = replace(again(4, 0, 1, level(80.0)), verification=1)
+    assert drift([*steady, weeks_later], THROUGHPUT, (), default) is None
+    caveat = drift([*steady, again(4, 0, 1, level(80.0))], THROUGHPUT, (), default)
+    assert caveat is not None
+    assert "4 times" in caveat.message
+    assert "102 infer/sec" in caveat.message
+    assert "80 infer/sec (77.6 to 82.4) in trial 4" in caveat.message
+
+
+def test_a_measurement_that_only_looks_for_drift_is_no_round_of_a_proof() -> None:
+    trials = searched(100, 130) + rounds([(100.0, 130.0)] * 2, (0, 1))
+    trials += [again(90, 0, None, level(100.0)), again(91, 0, None, level(100.0))]
+    assert standing(judged(trials)) == ("better", "open", 1)
