@@ -73,7 +73,7 @@ def test_a_narrow_terminal_keeps_the_numbers_that_decide_and_names_what_it_leave
     assert "34.9x ±5%" in shown
     assert "A wider terminal also shows" in shown
     assert "falcon7b_config_10 *" in shown
-    assert "* with caveats (few_samples, unstable)" in shown
+    assert "* with caveats (unstable)" in shown
 
 
 def test_nothing_is_coloured_where_there_is_no_terminal(study: StudyRecord) -> None:
