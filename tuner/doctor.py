@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tuner.errors import MachineError, TunerError, UsageError
 from tuner.load.perf_analyzer import PerfAnalyzer
 from tuner.model.repository import list_models
+from tuner.server_choice import ServerKind, ServerOptions
 from tuner.servers.installation import find
 from tuner.servers.interpreter import ask
 from tuner.servers.local import LocalServer
@@ -90,20 +91,20 @@ class Diagnosis:
 
 def diagnose(places: Places) -> Diagnosis:
     """Look at every part; start the server without a model to see that it runs."""
-    devices = (_gpu(), *_docker())
-    containers = all(part.found for part in devices)
+    server = ServerOptions(kind=ServerKind.AUTO).settled(lambda _reason: None)
     with tempfile.TemporaryDirectory(prefix="tuner-doctor-") as folder:
         parts = (
             _python(),
-            *_embedded(places, Path(folder), needed=not containers),
+            *_embedded(places, Path(folder), needed=server is ServerKind.LOCAL),
             _part("perf_analyzer", lambda: _perf_analyzer(places, Path(folder))),
-            *devices,
+            _gpu(),
+            *_docker(),
             _part("model repository", lambda: _models(places.repository)),
             _part("studies", lambda: _room(places.studies, "--studies")),
             _part("reports", lambda: _room(places.reports, "--reports")),
             _part("shared memory", _shared_memory),
         )
-    return Diagnosis(server="docker" if containers else "local", parts=parts)
+    return Diagnosis(server=server.value, parts=parts)
 
 
 def _part(name: str, look: Callable[[], str], *, needed: bool = True) -> Part:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tuner.errors import MachineError, UsageError
+from tuner.errors import TunerError, UsageError
 from tuner.servers.local import LocalServer, free_ports
 from tuner.telemetry.nvml import gpus as installed_gpus
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner.servers.docker import DockerServer
+    from tuner.servers.port import ModelHost
     from tuner.servers.remote import RemoteServer
 
 
@@ -145,6 +146,35 @@ def remote_server(options: ServerOptions, study: Path) -> RemoteServer:
     return RemoteServer(study=study, url=options.url or DEFAULT_URL)
 
 
+def model_host(
+    options: ServerOptions,
+    owner: Path,
+    say: Callable[[str], None],
+    *,
+    choose_ports: Callable[[int], Sequence[int]],
+) -> ModelHost:
+    """Make what `tune serve` serves with.
+
+    Args:
+        options: what was typed about the server.
+        owner: marks what it starts, as a study's folder does.
+        say: is told which kind serves, where it was not named.
+        choose_ports: returns so many free ports.
+
+    Raises:
+        UsageError: that kind of server answers no requests, or runs already.
+    """
+    match options.settled(say):
+        case ServerKind.SIM:
+            raise UsageError("--server sim answers no requests; leave it out to serve.")
+        case ServerKind.REMOTE:
+            raise UsageError("a remote server serves already; ask it with: tune query --url")
+        case ServerKind.DOCKER:
+            return docker_server(options, owner, say, choose_ports=choose_ports)
+        case ServerKind.AUTO | ServerKind.LOCAL:
+            return local_server(options, owner, choose_ports)
+
+
 def _docker_lacks() -> str | None:
     """Tell what is missing for containers with GPUs; None where nothing is."""
     if not installed_gpus():
@@ -155,6 +185,6 @@ def _docker_lacks() -> str | None:
         with connected() as engine:
             if not engine.has_nvidia:
                 return "the Docker engine has no NVIDIA runtime; tune doctor says what to do."
-    except MachineError as error:
+    except TunerError as error:
         return str(error)
     return None

@@ -1,4 +1,4 @@
-"""Commands around a study: see what the machine has, make a model, serve it, ask it."""
+"""Commands around a model: make its folder, serve it, ask it."""
 
 from __future__ import annotations
 
@@ -8,45 +8,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from tuner import doctor as diagnosis
 from tuner import query as asking
 from tuner import serve as serving_models
-from tuner import wiring
-from tuner.errors import ConfigurationRejected, MachineError
-from tuner.model.repository import CONFIG, find_model
-from tuner.model.scaffold import Task, create_model
-from tuner.model.serving_code import ARCHITECTURE
-from tuner.model.weights import Weights
-from tuner.options import (
-    REPORTS,
+from tuner.commands.options import (
     REPOSITORY,
-    STUDIES,
     BuildArgOption,
     GpusOption,
     ImageOption,
     JsonOption,
     LoadDeadlineOption,
-    PerfAnalyzerOption,
-    ReportsOption,
     RepositoryOption,
     ServerOption,
     ServerPythonOption,
-    StudiesOption,
     TritonDirOption,
 )
-from tuner.server_choice import ServerKind, ServerOptions
+from tuner.errors import ConfigurationRejected
+from tuner.model.repository import CONFIG, find_model
+from tuner.model.scaffold import Task, create_model
+from tuner.model.serving_code import ARCHITECTURE
+from tuner.model.weights import Weights
+from tuner.server_choice import ServerKind, ServerOptions, model_host
+from tuner.servers.remote import DEFAULT_URL
 from tuner.terminal import note, output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.servers.port import Endpoint
-
-DEFAULT_URL = "127.0.0.1:8000"
 
 _Port = Annotated[int | None, typer.Option(min=1, max=65535)]
 
@@ -84,7 +73,7 @@ def serve(  # noqa: PLR0913 - one parameter an option
         triton_dir=triton_dir,
         server_python=server_python,
     )
-    host = wiring.host(options, owner=repository.absolute(), choose_ports=ports.choose)
+    host = model_host(options, repository.absolute(), note, choose_ports=ports.choose)
     serving = serving_models.serving(
         host,
         found,
@@ -163,42 +152,3 @@ def new(
             "use that, put the model's config.json there under that name."
         )
     note(f"Next: look at {made.path / CONFIG}, then run: tune {name}")
-
-
-def doctor(
-    *,
-    repository: RepositoryOption = REPOSITORY,
-    studies: StudiesOption = STUDIES,
-    reports: ReportsOption = REPORTS,
-    perf_analyzer: PerfAnalyzerOption = None,
-    triton_dir: TritonDirOption = None,
-    server_python: ServerPythonOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Look at every part that a run needs, and say what to do about those that are missing."""
-    found = diagnosis.diagnose(
-        diagnosis.Places(
-            repository=repository,
-            studies=studies,
-            reports=reports,
-            triton_dir=triton_dir,
-            server_python=server_python,
-            perf_analyzer=perf_analyzer,
-        )
-    )
-    if json:
-        output(json_form.dumps(found.as_dict(), indent=2))
-    else:
-        _print_parts(found.parts)
-    if not found.works:
-        raise MachineError("tune MODEL would not run here; see what is missing above.")
-
-
-def _print_parts(parts: Sequence[diagnosis.Part]) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("part", "", "found, or what to do"):
-        table.add_column(heading, overflow="fold")
-    for part in parts:
-        state = "found" if part.found else "MISSING" if part.needed else "not here"
-        table.add_row(part.name, state, Text(part.told))
-    Console(highlight=False).print(table)

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Arguments and options that several commands have."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ REPOSITORY = Path("model_repository")
 STUDIES = Path("studies")
 REPORTS = Path("reports")
 
+StudyArgument = Annotated[str, typer.Argument(help="Name of the study.")]
 RepositoryOption = Annotated[
     Path, typer.Option("--model-repository", help="Where models are looked for.")
 ]

@@ -1,0 +1,227 @@
+"""`tune run`: find, prove and report the best configuration of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuner import wiring
+from tuner.commands.options import (
+    REPORTS,
+    REPOSITORY,
+    STUDIES,
+    BuildArgOption,
+    GpusOption,
+    ImageOption,
+    JsonOption,
+    LoadDeadlineOption,
+    PerfAnalyzerOption,
+    ReportsOption,
+    RepositoryOption,
+    ServerOption,
+    ServerPythonOption,
+    StudiesOption,
+    TritonDirOption,
+    UrlOption,
+)
+from tuner.commands.work import print_summary, worked
+from tuner.display import describe_params
+from tuner.errors import UsageError
+from tuner.judge.goal import Limit, Objective
+from tuner.judge.parse import parse_bound, parse_limit, parse_objective, parse_share
+from tuner.measure.measurement import OpenLoop
+from tuner.model.weights import Weights
+from tuner.report.view import build
+from tuner.request import Request, Sampler
+from tuner.server_choice import ServerKind, ServerOptions
+from tuner.study.folder import require_writable
+from tuner.study.length import carried_per_s
+from tuner.terminal import note, output
+
+
+def run(  # noqa: PLR0913 - one parameter an option
+    models: Annotated[list[str], typer.Argument(help="Models to tune, by name or folder.")],
+    *,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Configurations to measure in all, yours included.")
+    ] = 30,
+    proof_rounds: Annotated[
+        int,
+        typer.Option(
+            min=0, help="How often the best and yours are measured again, in turn, at the end."
+        ),
+    ] = 4,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="Metric to improve; throughput by default, the mean wait with --rate."),
+    ] = None,
+    p99: Annotated[
+        str | None, typer.Option(help="Limit on the p99 latency, such as 200ms.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="Limit on any metric, such as 'p50<=20ms'.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study; the model's name by default.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; the old study is set aside.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what would be done, stop.")
+    ] = False,
+    json: JsonOption = False,
+    server: ServerOption = ServerKind.AUTO,
+    image: ImageOption = None,
+    gpus: GpusOption = None,
+    build_arg: BuildArgOption = None,
+    url: UrlOption = None,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="Serve with these; dummy ones need no download and run as fast."),
+    ] = None,
+    sampler: Annotated[
+        Sampler, typer.Option(help="What proposes; auto is our own search.")
+    ] = Sampler.AUTO,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    max_batch_size: Annotated[
+        int, typer.Option(min=1, help="Largest max_batch_size to try.")
+    ] = 128,
+    max_queue_delay: Annotated[
+        int, typer.Option(min=0, help="Longest queue delay to try, in microseconds.")
+    ] = 100_000,
+    max_instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most instances per group to try; by default what fits here."),
+    ] = None,
+    max_concurrency: Annotated[
+        int, typer.Option(min=1, help="Highest number of requests in flight.")
+    ] = 512,
+    request_batch: Annotated[int, typer.Option(min=1, help="Rows in each request.")] = 1,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Requests per second, sent by the clock, instead of a concurrency."),
+    ] = None,
+    poisson: Annotated[
+        bool, typer.Option("--poisson", help="With --rate: at random moments, as users come.")
+    ] = False,
+    window: Annotated[
+        float, typer.Option(min=0.5, help="Seconds that each load level is measured.")
+    ] = 4.0,
+    precision: Annotated[
+        str, typer.Option(help="Measure what may be best until its interval is this narrow.")
+    ] = "5%",
+    load_deadline: LoadDeadlineOption = 600.0,
+    repository: RepositoryOption = REPOSITORY,
+    studies: StudiesOption = STUDIES,
+    reports: ReportsOption = REPORTS,
+    input_data: Annotated[
+        Path | None,
+        typer.Option(help="Requests to send, a JSON file as perf_analyzer reads it."),
+    ] = None,
+    perf_analyzer: PerfAnalyzerOption = None,
+    triton_dir: TritonDirOption = None,
+    server_python: ServerPythonOption = None,
+) -> None:
+    """Find the best configuration of a model; the same line again goes on where it stopped."""
+    limits = [parse_limit(text) for text in limit or []]
+    if p99 is not None:
+        limits.append(parse_bound("p99", p99))
+    if study is not None and len(models) > 1:
+        raise UsageError("--study names one study; tune one model at a time with it.")
+    open_loop = _open_loop(rate, poisson=poisson)
+    if open_loop is not None:
+        limits.append(_carries(open_loop, request_batch))
+    require_writable(reports, "--reports")
+    feasible = True
+    for model in models:
+        request = Request(
+            model=model,
+            study=study,
+            repository=repository,
+            studies=studies,
+            trials=trials,
+            objective=_objective(objective, open_loop),
+            limits=tuple(limits),
+            max_batch_size=max_batch_size,
+            max_queue_delay_microseconds=max_queue_delay,
+            max_instances=max_instances,
+            max_concurrency=max_concurrency,
+            request_batch=request_batch,
+            open_loop=open_loop,
+            precision=parse_share(precision),
+            window_s=window,
+            load_deadline_s=load_deadline,
+            seed=seed,
+            sampler=sampler,
+            weights=weights,
+            server=ServerOptions(
+                kind=server,
+                image=image,
+                gpus=gpus,
+                build_args=tuple(build_arg or ()),
+                url=url,
+                triton_dir=triton_dir,
+                server_python=server_python,
+            ),
+            input_data=input_data,
+            perf_analyzer=perf_analyzer,
+            fresh=fresh,
+        )
+        if dry_run:
+            _print_plan(wiring.plan(request), trials)
+        else:
+            feasible &= _run_one(request, reports, proof_rounds, json=json)
+    if not feasible:
+        raise typer.Exit(1)
+
+
+def _open_loop(rate: float | None, *, poisson: bool) -> OpenLoop | None:
+    if rate is None:
+        if poisson:
+            raise UsageError("--poisson says how requests of a --rate come; name one.")
+        return None
+    if rate <= 0:
+        raise UsageError(f"--rate {rate:g} sends nothing; name a number above 0.")
+    return OpenLoop(rate_per_s=rate, poisson=poisson)
+
+
+def _carries(load: OpenLoop, request_batch: int) -> Limit:
+    """Latency counts where the load is carried at all."""
+    return Limit(metric="throughput_per_s", bound=carried_per_s(load) * request_batch)
+
+
+def _objective(text: str | None, open_loop: OpenLoop | None) -> Objective:
+    if open_loop is None:
+        return parse_objective(text or "throughput")
+    objective = parse_objective(text or "mean")
+    if objective == parse_objective("throughput"):
+        raise UsageError("with --rate the throughput is given; name a latency, such as p99.")
+    return objective
+
+
+def _run_one(request: Request, reports: Path, proof_rounds: int, *, json: bool) -> bool:
+    """Run one study and report on it; whether there is a configuration to use."""
+    record = worked(
+        lambda display: wiring.session(request, display),
+        lambda run: run.run(request.trials, proof_rounds=proof_rounds),
+        reports,
+    )
+    print_summary(record, json=json)
+    name = record.header.spec.name
+    note(f"The page is {reports / name}.html. The configuration: tune export {name}")
+    return build(record).found.usable
+
+
+def _print_plan(plan: wiring.Plan, trials: int) -> None:
+    candidates = len(plan.space.candidates())
+    lines = [
+        f"study        {plan.name}, kept in {plan.folder}",
+        f"trials       {min(trials, candidates)} of {candidates} distinct configurations",
+        f"yours        {describe_params(plan.space.default)}",
+        *(f"{k.name}: {', '.join(map(str, k.values))}" for k in plan.space.knobs),
+        *(f"{name}: {value}" for name, value in plan.environment.items()),
+    ]
+    output("\n".join(lines))

@@ -1,0 +1,147 @@
+"""What was asked for: one `tune MODEL` as it was typed, or the one that began a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from tuner.model.weights import Weights
+from tuner.server_choice import ServerKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tuner.judge.goal import Limit, Objective
+    from tuner.measure.measurement import OpenLoop
+    from tuner.server_choice import ServerOptions
+    from tuner.study.spec import StudyRecord
+
+
+class Sampler(str, Enum):
+    """What proposes configurations."""
+
+    AUTO = "auto"
+    TPE = "tpe"
+    GP = "gp"
+    RANDOM = "random"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One `tune MODEL` as it was typed, with the defaults filled in.
+
+    Attributes:
+        model: name in the repository, or a model's folder.
+        study: its name; None for the model's.
+        repository: where models are looked for.
+        studies: where studies are kept.
+        trials: configurations to measure in all.
+        objective: what to improve.
+        limits: what to keep.
+        max_batch_size: upper bound of the knob, in rows.
+        max_queue_delay_microseconds: upper bound of the knob.
+        max_instances: upper bound of the knob, per group; None for what the machine bears.
+        max_concurrency: highest load level.
+        request_batch: rows in each request.
+        open_loop: the one load to measure; None climbs a ladder of concurrencies.
+        precision: half the interval that is asked for, as a share of the objective.
+        window_s: how long a level is measured.
+        load_deadline_s: how long the model may take to load.
+        seed: of the search.
+        sampler: what proposes.
+        weights: which ones to serve; None for those that the configuration names.
+        server: what serves, and what was typed about it.
+        input_data: requests of the user's own, in perf_analyzer's form; None makes some up.
+        perf_analyzer: the program to use; None to look for one.
+        fresh: set an older study of the same name aside.
+    """
+
+    model: str
+    study: str | None
+    repository: Path
+    studies: Path
+    trials: int
+    objective: Objective
+    limits: tuple[Limit, ...]
+    max_batch_size: int
+    max_queue_delay_microseconds: int
+    max_instances: int | None
+    max_concurrency: int
+    request_batch: int
+    open_loop: OpenLoop | None
+    precision: float
+    window_s: float
+    load_deadline_s: float
+    seed: int
+    sampler: Sampler
+    weights: Weights | None
+    server: ServerOptions
+    input_data: Path | None
+    perf_analyzer: Path | None
+    fresh: bool
+
+    def settled(self, say: Callable[[str], None]) -> Request:
+        """Put the server that serves in place of ``auto``; says which and why where it was.
+
+        Raises:
+            UsageError: an option belongs to another kind of server.
+        """
+        return replace(self, server=replace(self.server, kind=self.server.settled(say)))
+
+
+def asked_again(
+    study: StudyRecord,
+    *,
+    repository: Path,
+    studies: Path,
+    load_deadline_s: float,
+    server: ServerOptions,
+    input_data: Path | None,
+    perf_analyzer: Path | None,
+) -> Request:
+    """What was asked for when a study began; what it does not keep is given anew.
+
+    A study of the simulator is simulated again, with other noise.
+    """
+    spec = study.header.spec
+    return Request(
+        model=spec.model,
+        study=spec.name,
+        repository=repository,
+        studies=studies,
+        trials=len(study.trials),
+        objective=spec.objective,
+        limits=spec.limits,
+        max_batch_size=spec.bounds.max_batch_size,
+        max_queue_delay_microseconds=spec.bounds.max_queue_delay_microseconds,
+        max_instances=spec.bounds.max_instance_count,
+        max_concurrency=spec.max_concurrency,
+        request_batch=spec.request_batch,
+        open_loop=spec.open_loop,
+        precision=spec.precision,
+        window_s=spec.window_s,
+        load_deadline_s=load_deadline_s,
+        seed=spec.seed + len(study.trials),
+        sampler=Sampler(spec.sampler),
+        weights=None if spec.weights is None else Weights(spec.weights),
+        server=_served_again(study, server),
+        input_data=input_data,
+        perf_analyzer=perf_analyzer,
+        fresh=False,
+    )
+
+
+def _served_again(study: StudyRecord, server: ServerOptions) -> ServerOptions:
+    then = study.header.environment
+    simulated_then = then.get("server", "").startswith("simulated")
+    # Unless another kind of server is asked for, it is served as it was.
+    as_then = then if server.kind is ServerKind.AUTO else {}
+    return replace(
+        server,
+        kind=ServerKind.SIM if simulated_then else server.kind,
+        image=as_then.get("image"),
+        gpus=as_then.get("container_gpus"),
+        url=as_then.get("url"),
+    )
