@@ -17,6 +17,7 @@ from tuner.space.triton import (
     MAX_QUEUE_DELAY_US,
 )
 from tuner.study.events import (
+    Cleaned,
     Event,
     LevelMeasured,
     LevelStarted,
@@ -39,7 +40,7 @@ class Display:
     """An Observer that writes to stderr. Enter it for the time of the study."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(stderr=True, highlight=False, emoji=False)
         self._progress = Progress(
             TextColumn("{task.fields[trial]}"),
             BarColumn(bar_width=16),
@@ -54,6 +55,7 @@ class Display:
         self._begun_s = 0.0
         self._position = 0
         self._trials = 0
+        self._proofs_left = 0
         self._best = ""
 
     def __enter__(self) -> Self:
@@ -72,13 +74,15 @@ class Display:
     def on(self, event: Event) -> None:
         """Show one event."""
         match event:
+            case Cleaned():
+                self._say(f"ended {event.processes} processes that a killed run had left behind")
             case StudyOpened():
                 self._trials = event.trials
+                self._proofs_left = event.proofs
                 self._progress.update(self._task, total=event.trials, completed=event.done)
-                if event.cleaned:
-                    self._say(f"ended {event.cleaned} processes that a killed run had left behind")
                 if event.done:
-                    self._say(f"study {event.name} goes on: {event.done} trials are done")
+                    done = f"{event.done} trial{'' if event.done == 1 else 's'}"
+                    self._say(f"study {event.name} goes on: {done} done")
             case TrialStarted():
                 self._start(event)
             case PhaseStarted():
@@ -100,6 +104,7 @@ class Display:
         )
         what = f"trial {event.position}/{self._trials}: {describe_params(event.params)}"
         if event.role == "proof":
+            self._proofs_left = max(self._proofs_left - 1, 0)
             what = f"again: {describe_params(event.params)}"
         self._say(f"{what}  ({event.why})")
 
@@ -118,7 +123,7 @@ class Display:
 
     def _outlook(self) -> str:
         parts = [self._best] if self._best else []
-        left = self._trials - self._position
+        left = max(self._trials - self._position, 0) + self._proofs_left
         if left > 0 and self._lengths_s:
             recent = self._lengths_s[-5:]
             parts.append(f"about {duration(left * sum(recent) / len(recent))} left")

@@ -15,4 +15,4 @@ def output(what: str) -> None:
 
 def note(what: str) -> None:
     """Tell the user something that is no result."""
-    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(what)
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False).print(what)

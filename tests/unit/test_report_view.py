@@ -72,9 +72,9 @@ def test_a_proved_winner_is_announced_with_the_gain_of_the_paired_rounds() -> No
         "Proved",
     )
     assert report.headline == (
-        "falcon7b_config_7 serves 34.2x the throughput of your configuration: 1429 infer/sec "
-        "(1386 to 1472), p99 888 ms (835 to 942), against 41.0 infer/sec (39.8 to 42.2), p99 "
-        "1940 ms (1820 to 2050); measured in 11 trials and 10 min 51 s."
+        "falcon7b_config_7 serves 34.2x the throughput of your configuration: 1401 infer/sec, "
+        "p99 888 ms (835 to 942), against 41.00, p99 1940 ms (1820 to 2050), each 3 times in turn "
+        "on fresh servers; measured in 11 trials and 10 min 51 s."
     )
     assert "3 times in turn with your configuration" in report.verdict
     assert "34.2x (32.5 to 35.9x)" in report.verdict

@@ -9,6 +9,7 @@ that went on has proved more than two, the intervals are widened to keep it ther
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tuner.judge.goal import point
@@ -83,6 +84,18 @@ class Proof:
     gain: Estimate | None
     rejected: str = ""
     default_feasible: bool = True
+
+    @property
+    def means(self) -> tuple[float, float] | None:
+        """The candidate and the default, geometric means over complete rounds; None without any.
+
+        Their ratio is the gain, as it is of logarithms.
+        """
+        pairs = [pair for one in self.rounds if (pair := one.pair) is not None]
+        if not pairs:
+            return None
+        mine, default = zip(*pairs, strict=True)
+        return geometric_mean(mine), geometric_mean(default)
 
     @property
     def kept(self) -> int:

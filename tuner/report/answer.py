@@ -87,10 +87,15 @@ def level_words(level: Measurement, spec: StudySpec) -> str:
     parts = [numbers.number(row.read(level), row.unit)]
     if row.read(level) != level.throughput_per_s:
         parts.append(numbers.number(level.throughput_per_s, "infer/sec"))
+    return ", ".join(parts) + _p99(level, spec)
+
+
+def _p99(level: Measurement, spec: StudySpec) -> str:
+    """The p99 to put behind the objective, where it is known and not the objective itself."""
     p99 = level.latency.p99_ms
-    if p99 is not None and row.read(level) != p99:
-        parts.append(f"p99 {numbers.number(p99, 'ms')}")
-    return ", ".join(parts)
+    if p99 is None or spec.objective.row.read(level) == p99:
+        return ""
+    return f", p99 {numbers.number(p99, 'ms')}"
 
 
 def _better(study: StudyRecord, found: Answer) -> str:
@@ -107,6 +112,11 @@ def _better(study: StudyRecord, found: Answer) -> str:
             f"{name} keeps {_limits(spec)} with {shown}. Your configuration does not keep it at "
             f"any load; it comes nearest with {against}. This was {_cost(study, found)}."
         )
+    if found.verdict == "proved" and found.proof is not None and found.proof.means is not None:
+        mine, other = (numbers.plain(mean) for mean in found.proof.means)
+        shown = f"{mine} {spec.objective.row.unit}{_p99(chosen.level, spec)}"
+        against = f"{other}{_p99(default.level, spec)}"
+        against += f", each {_times(len(found.proof.rounds))} in turn on fresh servers"
     return f"{name} {_claim(found, spec)}: {shown}, against {against}; {_cost(study, found)}."
 
 

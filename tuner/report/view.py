@@ -12,11 +12,12 @@ from tuner.report import answer as answers
 from tuner.report import describe, numbers, spent, tables
 from tuner.report.doubts import CaveatGroup, doubts
 from tuner.report.steps import Step, history
+from tuner.report.tails import with_tails
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tuner.judge.goal import Limit
+    from tuner.judge.goal import Limit, Objective
     from tuner.judge.rank import Ranked
     from tuner.judge.verdict import Answer
     from tuner.measure.measurement import Measurement
@@ -133,7 +134,7 @@ class Report:
 def build(study: StudyRecord) -> Report:
     """Make the view of a study. Pure: the same record gives the same report."""
     spec = study.header.spec
-    found = answers.answer(study)
+    found = with_tails(answers.answer(study), study.trials)
     best = found.chosen.record.number if found.chosen and found.kind == "better" else None
     gains = [over_default(entry, found.default, spec.objective) for entry in found.ranked]
     summary = tables.summary(found.ranked, gains, model=spec.model, best=best)
@@ -155,7 +156,7 @@ def build(study: StudyRecord) -> Report:
         found=found,
         headline=answers.sentence(study, found),
         verdict=answers.verdict_sentence(found),
-        figures=_figures(found, time),
+        figures=_figures(found, time, spec.objective),
         chosen=chosen,
         diff=_diff(spec.config_pbtxt, chosen.config_pbtxt) if chosen else (),
         summary=summary,
@@ -183,7 +184,7 @@ def _configuration(entry: Ranked, mark: str, model: str) -> Configuration:
     )
 
 
-def _figures(found: Answer, time: Spent) -> tuple[Figure, ...]:
+def _figures(found: Answer, time: Spent, objective: Objective) -> tuple[Figure, ...]:
     """Gain, throughput, p99 and cost."""
     chosen, default = found.chosen, found.default
     cost = Figure(
@@ -205,9 +206,24 @@ def _figures(found: Answer, time: Spent) -> tuple[Figure, ...]:
     other = None if default is None or default is chosen else default.level
     return (
         gain,
-        _figure("Throughput (infer/sec)", chosen.level, other),
+        _proved_figure(found, objective) or _figure("Throughput (infer/sec)", chosen.level, other),
         _figure("p99 Latency (ms)", chosen.level, other),
         cost,
+    )
+
+
+def _proved_figure(found: Answer, objective: Objective) -> Figure | None:
+    """The objective as it was proved; None where nothing was."""
+    if found.verdict != "proved" or found.proof is None or found.proof.means is None:
+        return None
+    if found.chosen is None or objective.metric != "throughput_per_s":
+        return None
+    mine, default = (numbers.plain(mean) for mean in found.proof.means)
+    first = numbers.point(found.chosen.level.throughput_per_s)
+    return Figure(
+        label=objective.row.header,
+        value=mine,
+        note=f"in the proof; default {default}; first measured {first}",
     )
 
 

@@ -13,12 +13,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyOpened:
-    """The study's record is open: how many trials it holds and how many it is to hold."""
+    """The study's record is open.
+
+    Attributes:
+        name: of the study.
+        done: configurations that it holds.
+        trials: how many it is to hold.
+        proofs: at most so many measurements follow for the proof.
+    """
 
     name: str
     done: int
     trials: int
-    cleaned: int
+    proofs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """Processes that a killed run had left behind were ended."""
+
+    processes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +85,8 @@ class SearchEnded:
 
 
 Event: TypeAlias = (
-    StudyOpened
+    Cleaned
+    | StudyOpened
     | TrialStarted
     | PhaseStarted
     | LevelStarted

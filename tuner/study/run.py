@@ -14,9 +14,9 @@ from tuner.errors import MachineError, TrialAborted, TunerError, UsageError
 from tuner.judge.rank import Ranked, best_level, rank
 from tuner.judge.verdict import decide
 from tuner.measure.record import SCHEMA, Aborted, Measured, Rejected, TrialRecord
-from tuner.study.events import SearchEnded, TrialEnded, TrialStarted
+from tuner.study.events import SearchEnded, StudyOpened, TrialEnded, TrialStarted
 from tuner.study.history import WORST_VIOLATION, seen, tells
-from tuner.study.proof import front_runners, next_in_turn
+from tuner.study.proof import FRONT_RUNNERS, front_runners, next_in_turn
 from tuner.study.storage import now_utc
 from tuner.study.task import Task
 from tuner.study.trial import try_configuration
@@ -90,6 +90,7 @@ class StudyRun:
             MachineError: trial after trial was lost through no fault of theirs.
         """
         with self._working():
+            self._open(trials, proofs=proof_rounds * (1 + FRONT_RUNNERS))
             if self._baseline is None:
                 self._measure_baseline()
             self._observer.on(SearchEnded(reason=self._search(trials)))
@@ -116,7 +117,12 @@ class StudyRun:
             )
         number = 1 + max((record.verification or 0 for record in records), default=0)
         with self._working():
+            self._open(self.done, proofs=2 * rounds)
             self._measure_in_turn((found.chosen,), found.default, rounds, verification=number)
+
+    def _open(self, trials: int, *, proofs: int) -> None:
+        name = self._store.header.spec.name
+        self._observer.on(StudyOpened(name=name, done=self.done, trials=trials, proofs=proofs))
 
     @contextmanager
     def _working(self) -> Iterator[None]:

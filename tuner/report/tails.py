@@ -1,0 +1,55 @@
+"""The p99 of what was measured again, where the first look was too short for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tuner.measure.record import Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tuner.judge.rank import Ranked
+    from tuner.judge.verdict import Answer
+    from tuner.measure.estimate import Estimate
+    from tuner.measure.record import TrialRecord
+
+
+def with_tails(found: Answer, trials: Iterable[TrialRecord]) -> Answer:
+    """The answer with each refused p99 replaced by that of a proof at the same load, if any.
+
+    Args:
+        found: the answer.
+        trials: of the study, proofs among them.
+    """
+    known = _tails(trials)
+    ranked = {entry.record.number: _with_tail(entry, known) for entry in found.ranked}
+    return replace(
+        found,
+        ranked=tuple(ranked.values()),
+        default=found.default and ranked[found.default.record.number],
+        chosen=found.chosen and ranked[found.chosen.record.number],
+    )
+
+
+def _with_tail(entry: Ranked, known: Mapping[tuple[int, str], Estimate]) -> Ranked:
+    level = entry.level
+    tail = known.get((entry.record.number, str(level.workload)))
+    if level.latency.p99_ms is not None or tail is None:
+        return entry
+    return replace(entry, level=replace(level, latency=replace(level.latency, p99_ms=tail)))
+
+
+def _tails(trials: Iterable[TrialRecord]) -> dict[tuple[int, str], Estimate]:
+    """The surest p99 of each configuration and load that was measured again."""
+    known: dict[tuple[int, str], Estimate] = {}
+    for trial in trials:
+        if trial.replicate_of is None or not isinstance(trial.outcome, Measured):
+            continue
+        for level in trial.outcome.levels:
+            key, tail = (trial.replicate_of, str(level.workload)), level.latency.p99_ms
+            sure = known.get(key)
+            if tail is not None and (sure is None or tail.n_effective > sure.n_effective):
+                known[key] = tail
+    return known
