@@ -77,6 +77,15 @@ def docker_engine() -> Iterator[Engine]:
         _not_here(f"{error} Or start one for the tests: tests/engine.sh")
 
 
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """A headless browser; without one the test is skipped, or fails in CI."""
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found is None:
+        _not_here("The tests of the page need Chromium: apt-get install chromium")
+    return str(found)
+
+
 def _not_here(why: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(why)

@@ -55,7 +55,7 @@ make_base() {
   local files=$root/files
   rm -rf "$files"
   debootstrap --variant=minbase --include=python3,python3-pip,libpython3.11 bookworm "$files" \
-    http://deb.debian.org/debian >"$root/debootstrap.log"
+    >"$root/debootstrap.log"
   local site triton=$files/opt/tritonserver
   site=$("$python" -c 'import importlib.util as u; print(u.find_spec("pytriton").submodule_search_locations[0])')
   mkdir -p "$triton/bin" "$triton/backends/python" "$files/opt/wheels"

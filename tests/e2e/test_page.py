@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -17,10 +16,8 @@ if TYPE_CHECKING:
     from tuner.study.spec import StudyRecord
 
 
-def opened(page: Path, profile: Path) -> tuple[str, str]:
+def opened(browser: str, page: Path, profile: Path) -> tuple[str, str]:
     """The page's elements after its script ran, and what the console said."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    assert browser, "the tests of the page need Chromium: apt-get install chromium"
     ran = subprocess.run(
         [
             browser,
@@ -58,11 +55,11 @@ def opened(page: Path, profile: Path) -> tuple[str, str]:
     ids=["gpu", "cpu", "hostile"],
 )
 def test_the_page_opens_without_network_and_without_an_error(
-    tmp_path: Path, study: StudyRecord, name: str
+    browser: str, tmp_path: Path, study: StudyRecord, name: str
 ) -> None:
     page = write_reports(study, tmp_path / "reports")
 
-    elements, console = opened(page, tmp_path / "profile")
+    elements, console = opened(browser, page, tmp_path / "profile")
 
     assert console == ""
     assert "<caption>All configurations, best first</caption>" in elements
@@ -73,10 +70,10 @@ def test_the_page_opens_without_network_and_without_an_error(
     assert "<title>taken over" not in elements
 
 
-def test_the_list_of_reports_opens_without_an_error(tmp_path: Path) -> None:
+def test_the_list_of_reports_opens_without_an_error(browser: str, tmp_path: Path) -> None:
     page = write_reports(studies.gpu_study(), tmp_path / "reports")
 
-    elements, console = opened(page.with_name("index.html"), tmp_path / "profile")
+    elements, console = opened(browser, page.with_name("index.html"), tmp_path / "profile")
 
     assert console == ""
     assert 'href="falcon7b.html"' in elements

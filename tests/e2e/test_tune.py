@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,16 +144,13 @@ def test_the_exported_configuration_loads_on_a_fresh_server_and_serves(
     with local_server().serving(
         repository=into, model="falcon_tiny", log=log, deadline_s=120
     ) as endpoint:
-        answered = subprocess.run(
-            [
-                *("curl", "-sf", f"http://{endpoint.http}/v2/models/falcon_tiny/generate"),
-                *("-d", '{"text_input": "I am going"}'),
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
+        request = urllib.request.Request(
+            f"http://{endpoint.http}/v2/models/falcon_tiny/generate",
+            data=b'{"text_input": "I am going"}',
         )
-    assert json.loads(answered.stdout)["text_output"].startswith("I am going")
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = json.load(response)
+    assert answer["text_output"].startswith("I am going")
 
 
 def test_a_killed_run_is_cleaned_up_by_the_next_which_goes_on(user: User) -> None:
