@@ -298,6 +298,6 @@ def _keep(path: Path, *, left_ns: NDArray[np.int64], trace: Trace) -> None:
         }
     )
     try:
-        parquet.write_table(table, path)  # only half typed
+        parquet.write_table(table, path)
     except OSError as error:
         raise TrialAborted(f"Cannot write the requests to {path}: {error}.") from error
