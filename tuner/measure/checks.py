@@ -14,6 +14,7 @@ code                 what was seen
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -51,7 +52,12 @@ _FEWEST_GAPS = 10
 
 
 def caveats(
-    trace: Trace, *, workload: Workload, latency: Latency, client_cores: float = 1.0
+    trace: Trace,
+    *,
+    workload: Workload,
+    latency: Latency,
+    client_cores: float = 1.0,
+    whole: Trace | None = None,
 ) -> tuple[Caveat, ...]:
     """Run every check.
 
@@ -61,10 +67,11 @@ def caveats(
         latency: what `statistics.latency` made of the trace.
         client_cores: processor cores that the load generator could use: the number of its
             threads or of the machine's cores, whichever is smaller.
+        whole: the run with what was cut off; None checks only the measured part.
     """
     found = (
         unstable(trace),
-        littles_law(trace, workload),
+        littles_law(trace, workload) or _stalled_start(whole, workload),
         client_saturated(trace, workload, client_cores),
         errors(trace),
         few_samples(trace, latency),
@@ -118,6 +125,14 @@ def littles_law(trace: Trace, workload: Workload) -> Caveat | None:
         "The client stalled: drop the start of the run, address the server as 127.0.0.1, or give"
         " the load generator processor cores of its own.",
     )
+
+
+def _stalled_start(whole: Trace | None, workload: Workload) -> Caveat | None:
+    """Check what was cut off: a client that stalled there may stall again."""
+    found = None if whole is None else littles_law(whole, workload)
+    if found is None:
+        return None
+    return replace(found, message=f"{found.message} That was in the part that was cut off.")
 
 
 def client_saturated(trace: Trace, workload: Workload, client_cores: float) -> Caveat | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _SAME_EPOCH = 0.5
 """Completions closer than this share of the mean gap between completions are one epoch. Within a
 batch the gaps are far below the mean, between batches above it."""
+_INSTANTS = 1001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,3 +108,49 @@ def cut(done: Completions, wanted: int) -> Slices:
         durations_s=np.diff(done.done_ns[edges - 1]) / 1e9,
         mean_latency_ms=np.diff(sums[edges]) / counts,
     )
+
+
+def complete_between_s(done: Completions) -> tuple[float, float]:
+    """Return the times between which every request that was on its way is among the answered.
+
+    A run lacks what was answered after its end: as many requests as are usually in flight.
+
+    Args:
+        done: at least one request.
+
+    Returns:
+        In s from the first completion; the second time may lie before the first.
+    """
+    sent_s, done_s = _times_s(done)
+    ordered = np.sort(sent_s)
+    quarter = (float(ordered[-1]) - float(ordered[0])) / 4
+    instants = np.linspace(ordered[0] + quarter, ordered[-1] - quarter, _INSTANTS)
+    in_flight = np.searchsorted(ordered, instants, "right") - np.searchsorted(
+        done_s, instants, "right"
+    )
+    usual = max(1, int(np.median(in_flight)))
+    return 0.0, float(sent_s[-usual:].min())
+
+
+def passed(done: Completions, until_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Count the requests that have passed by each of the given times, with their fractions.
+
+    A request that is on its way counts by the share of its latency that is over.
+
+    Args:
+        done: the answered requests.
+        until_s: float64, shape (times,), in s from the first completion.
+
+    Returns:
+        float64, shape (times,).
+    """
+    sent_s, done_s = _times_s(done)
+    latency_s = np.maximum(done_s - sent_s, 1e-9)
+    shares = [np.clip((until - sent_s) / latency_s, 0, 1).sum() for until in until_s]
+    return np.array(shares, dtype=np.float64)
+
+
+def _times_s(done: Completions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """When each request left and was answered, in s from the first completion."""
+    done_s = (done.done_ns - done.done_ns[0]) / 1e9
+    return done_s - done.latency_ms / 1e3, done_s

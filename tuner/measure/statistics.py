@@ -5,8 +5,12 @@ one fate. And in a closed loop each round starts when the last one ends, so neig
 resemble each other. Both are met in the same way: the run is cut into slices (`slices.py`), and
 the spread is taken between slices, not between requests.
 
-- Throughput and mean latency: ratio estimators over slices (batch means) with Student's t.
-  Slices that still resemble their neighbours widen the interval by the factor
+- Throughput: batch means of equal lengths of time, with Student's t. Each request counts evenly
+  over the time in which it was on its way. To count it as one at its end would let a burst of
+  instances that finish together fall into a run or just miss it: with eight rounds in a run that
+  was 10 % of the throughput, and always to the same side.
+- Mean latency: a ratio estimator over slices, with Student's t.
+- In both, slices that still resemble their neighbours widen the interval by the factor
   ``(1 + r) / (1 - r)`` of an autoregressive process with the lag-1 correlation r, as in
   Steiger et al., «ASAP3: a batch means procedure for steady-state simulation analysis», 2005.
 - Percentiles: order statistics (binomial ranks). The share of requests above the percentile is
@@ -28,7 +32,7 @@ import numpy as np
 from tuner.errors import TrialAborted
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import Latency
-from tuner.measure.slices import Completions, Slices, completions, cut
+from tuner.measure.slices import Completions, Slices, complete_between_s, completions, cut, passed
 from tuner.measure.student import CONFIDENCE, t_quantile
 
 if TYPE_CHECKING:
@@ -42,7 +46,13 @@ _ROUNDS_PER_SLICE = 8
 """Long enough that a slice forgets its neighbour: a request waits for those of its own round."""
 _FEWEST_SLICES, _MOST_SLICES = 8, 24
 _FEWEST_EPOCHS = 3
+_FEWEST_ROUNDS = 3
+"""Below, so much of a run is its edges that whole bursts are counted and the interval is wide."""
+_ROUNDS_PER_STEP = 2
+"""A length of time forgets its neighbour less where it is shorter than that."""
 _NORMAL = 1.959964
+_BEYOND_CHANCE = 1.3
+"""Slices have to spread by so much more than their epochs to say that these hang together."""
 _LARGEST_CORRELATION = 0.8
 _SMALLEST_CORRELATION = -0.5
 
@@ -61,8 +71,10 @@ def throughput(trace: Trace, rows_per_request: int = 1) -> Estimate:
         TrialAborted: fewer than three completions that are apart in time.
     """
     done = _enough(completions(trace))
-    slices = cut(done, _slice_count(done))
-    ratio = _ratio(slices.counts, slices.durations_s)
+    ratio = _steady_rate(done)
+    if ratio is None:
+        slices = cut(done, _slice_count(done))
+        ratio = _ratio(slices.counts, slices.durations_s)
     return _interval(ratio, scale=float(rows_per_request), n_effective=ratio.degrees + 1.0)
 
 
@@ -159,6 +171,30 @@ def _ratio(tops: NDArray[np.float64], bottoms: NDArray[np.float64]) -> _Ratio:
     return _Ratio(value=value, error=math.sqrt(variance) / float(bottoms.sum()), degrees=degrees)
 
 
+def _steady_rate(done: Completions) -> _Ratio | None:
+    """Estimate answers per second, each counted evenly over its time on the way.
+
+    What a request adds in all is still 1, so the rate is the throughput whatever the load.
+
+    Returns:
+        The rate; None where too little of the run is known whole.
+    """
+    begin_s, end_s = complete_between_s(done)
+    rounds = (end_s - begin_s) * 1e3 / max(float(done.latency_ms.mean()), 1e-6)
+    if rounds < _FEWEST_ROUNDS:
+        return None
+    wanted = min(max(rounds / _ROUNDS_PER_SLICE, _FEWEST_SLICES), _MOST_SLICES)
+    count = max(2, int(min(wanted, rounds / _ROUNDS_PER_STEP)))
+    answered = np.diff(passed(done, np.linspace(begin_s, end_s, count + 1)))
+    variance, degrees = _total_variance(answered - answered.mean(), negative=False)
+    length_s = end_s - begin_s
+    return _Ratio(
+        value=float(answered.sum()) / length_s,
+        error=math.sqrt(variance) / length_s,
+        degrees=degrees,
+    )
+
+
 def _total_variance(residuals: NDArray[np.float64], *, negative: bool) -> tuple[float, int]:
     """Return the variance of the residuals' sum, and its degrees of freedom.
 
@@ -229,7 +265,9 @@ class _EffectiveSizes:
         between_slices *= (t_quantile(degrees) / _NORMAL) ** 2
         within = np.diff(sums[epochs]) - share * np.diff(epochs)
         independent = self.count * percentile * (1 - percentile)
-        variance = max(between_slices, float(within @ within), independent)
+        known = max(float(within @ within), independent)
+        # The larger of two guesses at the same is too large; a few slices guess wildly.
+        variance = between_slices if between_slices > _BEYOND_CHANCE * known else known
         return self.count * independent / variance
 
 

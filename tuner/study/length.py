@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tuner.measure import statistics
 from tuner.measure.estimate import Estimate
-from tuner.measure.measurement import OpenLoop
+from tuner.measure.measurement import ClosedLoop, OpenLoop
 
 if TYPE_CHECKING:
     from tuner.judge.goal import Objective
@@ -42,11 +42,11 @@ CLOSELY = Care(rounds=12, tail="within reach", precise=True, windows=5)
 FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
 """For the one level of an open loop whose p99 decides: its rate may be low."""
 
-_MARGIN = 1.2
+_MARGIN = 1.4
 """A run that is made longer to hold enough is made this much longer than just enough."""
 
 _LONGER = 2.0
-"""By so much a run is made longer that was too short for any number at all."""
+"""By so much a run is made longer that was too short for any number at all, or not steady."""
 
 _TAIL = 0.99
 
@@ -80,12 +80,14 @@ def wanted_s(
         return _LONGER * window_s
     longest_s = care.windows * window_s
     steady_s = seconds(steady)
-    wanted = care.rounds * float(steady.latency_ms.mean()) / 1e3
+    wanted = care.rounds * _round_s(steady, level)
     if care.tail != "no":
         requests = statistics.requests_needed(steady, _TAIL)
         tail_s = steady_s * requests / steady.sent_ns.size
         if _MARGIN * tail_s <= longest_s or care.tail == "needed":
             wanted = max(wanted, tail_s)
+    if any(caveat.code == "unstable" for caveat in level.caveats):
+        wanted = max(wanted, _LONGER * length_s)
     value = objective.row.read(level)
     if care.precise and isinstance(value, Estimate) and value.value:
         share = (value.high - value.low) / 2 / abs(value.value)
@@ -111,6 +113,21 @@ def carries(level: Measurement) -> bool:
             return answered >= carried_per_s(load)
         case _:
             return False
+
+
+def _round_s(steady: Trace, level: Measurement) -> float:
+    """How long a client waits for an answer, in s.
+
+    In a short run only the quickest answers have come yet. Little's law tells of the slow ones:
+    they are in flight and not answered.
+    """
+    mean_s = float(steady.latency_ms.mean()) / 1e3
+    match level.workload.load:
+        case ClosedLoop(concurrency=concurrency):
+            requests_per_s = level.throughput_per_s.value / level.workload.request_batch
+            return max(mean_s, concurrency / requests_per_s)
+        case OpenLoop():
+            return mean_s
 
 
 def too_short(steady: Trace, length_s: float) -> float | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tuner.judge.rank import may_beat, violation
 from tuner.load.ladder import Level, next_concurrency
 from tuner.measure import checks, stationarity, statistics
 from tuner.measure.measurement import ClosedLoop, Measurement, OpenLoop, Workload
+from tuner.measure.warming import warming
 from tuner.study.events import LevelMeasured, LevelStarted
 from tuner.study.length import (
     CLOSELY,
@@ -50,6 +51,7 @@ class Levels:
         watch: gets the seconds of warming up, measuring and reading back.
         observer: is told of each level.
         measured: what was measured so far; it outlives an exception.
+        closely_s: how long a level has to be for a close look, from what was seen of it.
     """
 
     bench: Bench
@@ -58,6 +60,7 @@ class Levels:
     watch: Stopwatch
     observer: Observer
     measured: list[Measurement]
+    closely_s: dict[Workload, float] = field(default_factory=dict)
 
     def climb(self, config: ModelConfig, best: Ranked | None) -> None:
         """Measure level after level until more load tells nothing new.
@@ -79,6 +82,11 @@ class Levels:
             workload = Workload(load=self.bench.open_loop, request_batch=rows)
             self.measure(workload, self.closely(workload))
             return
+        self._judge_by_ladder(config, best)
+        if self._repeat_what_was_warming():
+            self._judge_by_ladder(config, best)
+
+    def _judge_by_ladder(self, config: ModelConfig, best: Ranked | None) -> None:
         self._ladder(config, best, thorough=False)
         top = self._top()
         if top is None:
@@ -86,6 +94,15 @@ class Levels:
         if best is None or may_beat(top, best.level, self.bench.objective):
             self._ladder(config, best, thorough=True)
             self._look_closely()
+
+    def _repeat_what_was_warming(self) -> bool:
+        """Measure those levels again that the server was not yet ready for; whether there were."""
+        slow = [(self.measured[place], caveat) for place, caveat in warming(self.measured).items()]
+        for level, caveat in slow:
+            self.measure(level.workload, self._care)
+            again = self.measured[-1]
+            self.measured[-1] = replace(again, caveats=(*again.caveats, caveat))
+        return bool(slow)
 
     def _ladder(self, config: ModelConfig, best: Ranked | None, *, thorough: bool) -> None:
         bench = self.bench
@@ -100,7 +117,7 @@ class Levels:
             )
             if concurrency is None:
                 return
-            self.measure(_closed(concurrency, bench), CLOSELY if self._needs_tail else SCREENING)
+            self.measure(_closed(concurrency, bench), self._care)
 
     def measure(self, workload: Workload, care: Care) -> None:
         """Measure one level, again and longer where a window is too short for what it is to tell.
@@ -109,27 +126,24 @@ class Levels:
             workload: the traffic.
             care: how closely to look.
         """
-        bench, length_s = self.bench, self.bench.window_s
+        bench = self.bench
+        length_s = bench.window_s
+        if care is not SCREENING:
+            length_s = max(length_s, self.closely_s.get(workload, 0.0))
         while True:
             self.observer.on(LevelStarted(workload=workload, expected_s=length_s))
             trace, reading = self._run(workload, length_s)
             steady, discarded_s = stationarity.split_warm_up(trace)
             longer_s = too_short(steady, length_s)
             if longer_s is None:
-                level = _numbers(workload, steady, discarded_s, reading)
-                longer_s = wanted_s(
-                    steady,
-                    level,
-                    objective=bench.objective,
-                    care=care,
-                    length_s=length_s,
-                    window_s=bench.window_s,
-                    precision=bench.precision,
-                )
+                level = _numbers(workload, trace, steady, reading, discarded_s=discarded_s)
+                longer_s = self._wanted_s(steady, level, care, length_s)
                 if longer_s <= length_s:
                     break
             self.watch.add("warm up", seconds(trace))
             length_s = longer_s
+        closely = self.closely(workload)
+        self.closely_s[workload] = self._wanted_s(steady, level, closely, length_s)
         self.watch.add("measure", level.duration_s)
         self.watch.add("warm up", seconds(trace) - level.duration_s)
         self.measured[:] = [*_others(self.measured, workload), level]
@@ -139,6 +153,18 @@ class Levels:
         """The care for a level that may be the answer."""
         by_the_clock = isinstance(workload.load, OpenLoop)
         return FOR_THE_TAIL if by_the_clock and self._needs_tail else CLOSELY
+
+    def _wanted_s(self, steady: Trace, level: Measurement, care: Care, length_s: float) -> float:
+        bench = self.bench
+        return wanted_s(
+            steady,
+            level,
+            objective=bench.objective,
+            care=care,
+            length_s=length_s,
+            window_s=bench.window_s,
+            precision=bench.precision,
+        )
 
     def _top(self) -> Measurement | None:
         """The level that speaks for the configuration; None where none keeps the limits."""
@@ -187,6 +213,11 @@ class Levels:
                 raise ValueError(f"a ladder has closed loops, but got {level.workload}")
 
     @property
+    def _care(self) -> Care:
+        """How closely each level of a ladder is looked at."""
+        return CLOSELY if self._needs_tail else SCREENING
+
+    @property
     def _needs_tail(self) -> bool:
         """Whether p99 decides anything, so that each level has to bound it."""
         bench = self.bench
@@ -204,7 +235,7 @@ def _busy(config: ModelConfig, request_batch: int) -> int:
 
 
 def _numbers(
-    workload: Workload, steady: Trace, discarded_s: float, reading: Reading
+    workload: Workload, whole: Trace, steady: Trace, reading: Reading, *, discarded_s: float
 ) -> Measurement:
     """What the steady part of a run and the telemetry beside it come to."""
     latency = statistics.latency(steady)
@@ -220,7 +251,8 @@ def _numbers(
         errors=int(steady.failed.sum()),
         duration_s=seconds(steady),
         discarded_s=discarded_s,
-        caveats=checks.caveats(steady, workload=workload, latency=latency) + reading.caveats,
+        caveats=checks.caveats(steady, workload=workload, latency=latency, whole=whole)
+        + reading.caveats,
     )
 
 
