@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tuner.servers.engine import Engine
 
+SDK_IMAGE = "tuner-test-sdk"
 MODELS = Path(__file__).parent / "models"
 
 
@@ -75,6 +76,14 @@ def docker_engine() -> Iterator[Engine]:
             yield engine
     except MachineError as error:
         _not_here(f"{error} Or start one for the tests: tests/engine.sh")
+
+
+@pytest.fixture
+def sdk_image(docker_engine: Engine) -> str:
+    """The name of an image that brings a perf_analyzer, as NVIDIA's SDK image does."""
+    if not docker_engine.client.images.list(name=SDK_IMAGE):
+        _not_here(f"The Docker engine has no image {SDK_IMAGE}: see tests/engine.sh.")
+    return SDK_IMAGE
 
 
 @pytest.fixture(scope="session")

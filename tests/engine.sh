@@ -13,6 +13,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 root=${TUNER_ENGINE:-/var/tmp/tuner-engine}
 python=${PYTHON:-$here/.venv/bin/python}
 base=tuner-test-base
+sdk=tuner-test-sdk
 export DOCKER_HOST=unix://$root/docker.sock
 
 say() { echo "$*" >&2; }
@@ -73,6 +74,22 @@ make_base() {
   rm -rf "$files"
 }
 
+# As NGC's image of clients: perf_analyzer on the PATH, and an entry point that gets in the way.
+make_sdk() {
+  has_image "$sdk" && return
+  say "making the image $sdk"
+  local program libraries made
+  program=$("$python" -c 'import importlib.metadata as m; print(next(f.locate().resolve() for f in m.files("tritonclient") if f.match("bin/perf_analyzer")))')
+  libraries=$("$python" -c 'import importlib.util as u; print(u.find_spec("pytriton").submodule_search_locations[0])')/../nvidia_pytriton.libs
+  made=$(docker create --network none "$base" true)
+  docker cp "$program" "$made:/usr/local/bin/perf_analyzer"
+  docker cp "$libraries"/libb64-*.so.0d "$made:/usr/local/lib/libb64.so.0d"
+  docker cp "$libraries"/libcudart-*.so.12* "$made:/usr/local/lib/libcudart.so.12"
+  docker commit --change 'ENV LD_LIBRARY_PATH=/usr/local/lib' --change 'ENTRYPOINT ["false"]' \
+    "$made" "$sdk" >/dev/null
+  docker rm "$made" >/dev/null
+}
+
 # By the code that `tune` itself uses where the image is missing.
 make_image() {
   "$python" - "$base" >&2 <<'PYTHON'
@@ -90,6 +107,7 @@ case ${1-} in
     install_programs
     start_engine
     make_base
+    make_sdk
     make_image
     echo "export DOCKER_HOST=$DOCKER_HOST"
     ;;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tuner.errors import MachineError, TunerError, UsageError
 from tuner.load.perf_analyzer import PerfAnalyzer
 from tuner.model.repository import list_models
-from tuner.server_choice import ServerKind, ServerOptions
+from tuner.server_choice import ServerKind, ServerOptions, sdk_container
 from tuner.servers.installation import find
 from tuner.servers.interpreter import ask
 from tuner.servers.local import LocalServer
@@ -61,6 +61,7 @@ class Places:
     triton_dir: Path | None
     server_python: Path | None
     perf_analyzer: Path | None
+    sdk_image: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +174,8 @@ def _package(interpreter: Interpreter, name: str) -> str:
 
 
 def _perf_analyzer(places: Places, folder: Path) -> str:
-    load = PerfAnalyzer(study=folder, cache=folder, explicit=places.perf_analyzer)
+    sdk = sdk_container(places.sdk_image, folder, lambda _words: None, provides=False)
+    load = PerfAnalyzer(study=folder, cache=folder, explicit=places.perf_analyzer, elsewhere=sdk)
     return load.describe()["perf_analyzer"]
 
 

@@ -13,7 +13,13 @@ from tuner.load.perf_analyzer import PerfAnalyzer
 from tuner.load.rows import read_rows
 from tuner.measure.answers import PARAMETER, parse_tolerance
 from tuner.model.config import ModelConfig
-from tuner.server_choice import ServerKind, docker_server, local_server, remote_server
+from tuner.server_choice import (
+    ServerKind,
+    docker_server,
+    local_server,
+    remote_server,
+    sdk_container,
+)
 from tuner.simulator.adapters import simulated
 from tuner.simulator.batcher import SimConfig
 from tuner.simulator.cost import FILE_NAME, CostModel
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
     from tuner.model.repository import ModelFolder
     from tuner.request import Request
     from tuner.servers.port import Server
+    from tuner.servers.sdk_container import SdkContainer
     from tuner.telemetry.port import Telemetry
 
 _INPUTS = "inputs.json"
@@ -44,11 +51,22 @@ class Parts:
         server: serves the model.
         load: sends requests to it.
         telemetry: watches the machine that serves.
+        sdk: runs what sends where this machine cannot; None where nothing is sent.
     """
 
     server: Server
     load: LoadGenerator
     telemetry: Telemetry
+    sdk: SdkContainer | None = None
+
+    def clean(self) -> int:
+        """End what a killed run of the study left behind; return how many things that were.
+
+        Raises:
+            TrialAborted: one of them does not end.
+        """
+        beside = 0 if self.sdk is None else self.sdk.clean()
+        return beside + self.server.clean()
 
     def describe(self) -> dict[str, str]:
         """What the numbers depend on."""
@@ -81,12 +99,13 @@ def parts_for(
         case ServerKind.REMOTE:
             remote = remote_server(options, folder)
             here = MachineTelemetry() if remote.is_here else ElsewhereTelemetry()
-            return Parts(server=remote, load=_load(request, folder), telemetry=here)
+            return _loaded(request, remote, here, folder, provides=provides)
         case ServerKind.DOCKER:
             container = docker_server(options, folder, note, provides=provides)
-            return _on_this_machine(request, container, folder)
+            return _loaded(request, container, MachineTelemetry(), folder, provides=provides)
         case ServerKind.AUTO | ServerKind.LOCAL:
-            return _on_this_machine(request, local_server(options, folder), folder)
+            local = local_server(options, folder)
+            return _loaded(request, local, MachineTelemetry(), folder, provides=provides)
 
 
 def gate_for(request: Request, model: ModelFolder, folder: Path) -> Gate | None:
@@ -106,19 +125,22 @@ def write_inputs(model: ModelFolder, folder: Path) -> None:
     write_input_data(needed, folder / _INPUTS)
 
 
-def _on_this_machine(request: Request, server: Server, folder: Path) -> Parts:
-    return Parts(server=server, load=_load(request, folder), telemetry=MachineTelemetry())
-
-
-def _load(request: Request, folder: Path) -> PerfAnalyzer:
+def _loaded(
+    request: Request, server: Server, telemetry: Telemetry, folder: Path, *, provides: bool
+) -> Parts:
+    """Put perf_analyzer before a server."""
     if request.input_data is not None:
         check_input_data(request.input_data)
-    return PerfAnalyzer(
+    inputs = _input_data(request, folder)
+    sdk = sdk_container(request.sdk_image, folder, note, reads=(inputs,), provides=provides)
+    load = PerfAnalyzer(
         study=folder,
         cache=_CACHE,
         explicit=request.perf_analyzer,
-        input_data=_input_data(request, folder),
+        input_data=inputs,
+        elsewhere=sdk,
     )
+    return Parts(server=server, load=load, telemetry=telemetry, sdk=sdk)
 
 
 def _input_data(request: Request, folder: Path) -> Path:

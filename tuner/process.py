@@ -42,12 +42,13 @@ class Completed:
 
     Attributes:
         returncode: its exit code; negative for the number of the signal that ended it.
-        cpu_s: user and system time of the program and of the children that it waited for.
+        cpu_s: user and system time of the program and of the children that it waited for; None
+            where this machine does not show it.
         wall_s: from its start to its end.
     """
 
     returncode: int
-    cpu_s: float
+    cpu_s: float | None
     wall_s: float
 
 
@@ -95,6 +96,16 @@ def inherited_environment() -> dict[str, str]:
     Another interpreter that inherits ``PYTHONPATH`` would import packages that are not its own.
     """
     return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process that was not reaped, with its ended children's.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    user, system, children_user, children_system = map(int, _stat(pid)[11:15])
+    return (user + system + children_user + children_system) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -174,8 +185,8 @@ def run(
                 raise TimeoutError(f"{Path(argv[0]).name} was not done after {deadline_s:g} s.")
             time.sleep(_POLL_S)
         wall_s = time.monotonic() - begun
-        cpu_s = _cpu_s(child.pid)
-    return Completed(returncode=returncode, cpu_s=cpu_s, wall_s=wall_s)
+        used_s = cpu_s(child.pid)
+    return Completed(returncode=returncode, cpu_s=used_s, wall_s=wall_s)
 
 
 def end_marked(study: Path) -> int:
@@ -275,12 +286,6 @@ def _with_ancestors(pid: int) -> frozenset[int]:
     while line[-1] > 1:
         line.append(int(_stat(line[-1])[1]))
     return frozenset(line)
-
-
-def _cpu_s(pid: int) -> float:
-    """Return the CPU time of a process that ended but was not reaped, with its children's."""
-    user, system, children_user, children_system = map(int, _stat(pid)[11:15])
-    return (user + system + children_user + children_system) / os.sysconf("SC_CLK_TCK")
 
 
 def _entry(name: str, value: str) -> bytes:

@@ -55,6 +55,7 @@ class Request:
         server: what serves, and what was typed about it.
         input_data: requests of the user's own, in perf_analyzer's form; None makes some up.
         perf_analyzer: the program to use; None to look for one.
+        sdk_image: image to run it in where none runs here; None for NVIDIA's.
         fresh: set an older study of the same name aside.
     """
 
@@ -80,6 +81,7 @@ class Request:
     server: ServerOptions
     input_data: Path | None
     perf_analyzer: Path | None
+    sdk_image: str | None
     fresh: bool
 
     def settled(self, say: Callable[[str], None]) -> Request:
@@ -100,6 +102,7 @@ def asked_again(
     server: ServerOptions,
     input_data: Path | None,
     perf_analyzer: Path | None,
+    sdk_image: str | None,
 ) -> Request:
     """What was asked for when a study began; what it does not keep is given anew.
 
@@ -129,6 +132,7 @@ def asked_again(
         server=_served_again(study, server),
         input_data=input_data,
         perf_analyzer=perf_analyzer,
+        sdk_image=sdk_image,
         fresh=False,
     )
 

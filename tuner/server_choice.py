@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tuner.servers.docker import DockerServer
     from tuner.servers.port import ModelHost
     from tuner.servers.remote import RemoteServer
+    from tuner.servers.sdk_container import SdkContainer
 
 
 class ServerKind(str, Enum):
@@ -144,6 +145,31 @@ def remote_server(options: ServerOptions, study: Path) -> RemoteServer:
     from tuner.servers.remote import DEFAULT_URL, RemoteServer
 
     return RemoteServer(study=study, url=options.url or DEFAULT_URL)
+
+
+def sdk_container(
+    image: str | None,
+    study: Path,
+    say: Callable[[str], None],
+    *,
+    reads: tuple[Path, ...] = (),
+    provides: bool = True,
+) -> SdkContainer:
+    """Make what runs perf_analyzer where this machine has none.
+
+    Args:
+        image: name of the image; None for NVIDIA's of our release.
+        study: its folder marks what is started.
+        say: is told what takes long.
+        reads: files outside of its working folder that perf_analyzer reads.
+        provides: lets it pull the image.
+    """
+    from tuner.servers.image import sdk_image
+    from tuner.servers.sdk_container import SdkContainer
+
+    return SdkContainer(
+        study=study, image=image or sdk_image(), reads=reads, provides=provides, say=say
+    )
 
 
 def model_host(

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from tuner.parts import Parts
     from tuner.request import Request
-    from tuner.servers.port import Server
     from tuner.space.knobs import SearchSpace
     from tuner.study.events import Observer
     from tuner.study.storage import StudyStore
@@ -102,7 +101,7 @@ def session(request: Request, observer: Observer) -> Iterator[Session]:
         if request.fresh:
             set_aside(folder)
         store = open_store(folder, _spec(request, name, model), environment)
-        _clean(parts.server, observer)
+        _clean(parts, observer)
         run = _run(request, model, parts, store, folder, observer)
         yield Session(store=store, run=run)
 
@@ -134,7 +133,7 @@ def verification(request: Request, observer: Observer) -> Iterator[Session]:
         store = load_store(folder, name)
         if store is None:
             raise UsageError(f"study {name} was removed; run: tune {request.model}")
-        _clean(parts.server, observer)
+        _clean(parts, observer)
         run = _run(request, model, parts, store, folder, observer)
         differences = store.differences(spec, environment)
         yield Session(store=store, run=run, differences=tuple(differences))
@@ -159,9 +158,9 @@ def _spec(request: Request, name: str, model: ModelFolder) -> StudySpec:
     )
 
 
-def _clean(server: Server, observer: Observer) -> None:
+def _clean(parts: Parts, observer: Observer) -> None:
     """End what a killed run of the study left behind."""
-    if processes := server.clean():
+    if processes := parts.clean():
         observer.on(Cleaned(processes=processes))
 
 

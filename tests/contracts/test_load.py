@@ -15,6 +15,7 @@ from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.load.inputs import Input, write_input_data
 from tuner.load.perf_analyzer import PerfAnalyzer
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
+from tuner.servers.sdk_container import SdkContainer
 from tuner.telemetry.host import HostSampler
 from tuner.telemetry.triton_stats import difference, read_stats
 
@@ -33,10 +34,30 @@ FOUR = Workload(load=ClosedLoop(concurrency=4))
 
 
 @pytest.fixture
-def generator(study: Path, tmp_path: Path) -> PerfAnalyzer:
+def inputs(tmp_path: Path) -> Path:
     inputs = tmp_path / "inputs.json"
     write_input_data([Input(name="text_input", data_type="TYPE_STRING", dims=(1,))], inputs)
-    return PerfAnalyzer(study=study, cache=tmp_path / "cache", input_data=inputs)
+    return inputs
+
+
+@pytest.fixture(params=["here", pytest.param("sdk", marks=pytest.mark.docker)])
+def generator(
+    request: pytest.FixtureRequest, study: Path, tmp_path: Path, inputs: Path
+) -> PerfAnalyzer:
+    """perf_analyzer on this machine, and in a container where no program of it runs here."""
+    cache = tmp_path / "cache"
+    if request.param == "here":
+        return PerfAnalyzer(study=study, cache=cache, input_data=inputs)
+    image: str = request.getfixturevalue("sdk_image")
+    sdk = SdkContainer(study=study, image=image, reads=(inputs,), provides=False, say=print)
+    generator = PerfAnalyzer(study=study, cache=cache, input_data=inputs, elsewhere=sdk)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "libz.so.1").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_LIBRARY_PATH", str(broken))
+        assert generator.binary.origin == sdk.name
+    return generator
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tuner.load.arrivals import due_ns, intervals_us
 from tuner.load.binary import find_binary
 from tuner.load.export import read_export
 from tuner.load.inputs import TEXTS, Input, check_input_data, input_data, write_input_data
+from tuner.load.runner import Here
 from tuner.measure.measurement import OpenLoop
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def test_a_users_file_that_is_no_input_data_is_refused(tmp_path: Path, content: 
 
 def test_a_program_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--perf-analyzer"):
-        find_binary(tmp_path / "nowhere", cache=tmp_path)
+        find_binary(tmp_path / "nowhere", cache=tmp_path, here=Here(study=tmp_path))
 
 
 def test_a_chosen_program_that_is_no_perf_analyzer_is_named_with_its_last_words(
@@ -152,4 +153,4 @@ def test_a_chosen_program_that_is_no_perf_analyzer_is_named_with_its_last_words(
     program.write_text("#!/bin/sh\necho not me >&2; exit 1\n", encoding="utf-8")
     program.chmod(0o755)
     with pytest.raises(MachineError, match=r"imposter.*not me"):
-        find_binary(program, cache=tmp_path / "cache")
+        find_binary(program, cache=tmp_path / "cache", here=Here(study=tmp_path))

@@ -18,6 +18,7 @@ from tuner.commands.options import (
     PerfAnalyzerOption,
     ReportsOption,
     RepositoryOption,
+    SdkImageOption,
     ServerPythonOption,
     StudiesOption,
     TritonDirOption,
@@ -35,6 +36,7 @@ def doctor(
     studies: StudiesOption = STUDIES,
     reports: ReportsOption = REPORTS,
     perf_analyzer: PerfAnalyzerOption = None,
+    sdk_image: SdkImageOption = None,
     triton_dir: TritonDirOption = None,
     server_python: ServerPythonOption = None,
     json: JsonOption = False,
@@ -48,6 +50,7 @@ def doctor(
             triton_dir=triton_dir,
             server_python=server_python,
             perf_analyzer=perf_analyzer,
+            sdk_image=sdk_image,
         )
     )
     if json:

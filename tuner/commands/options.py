@@ -36,6 +36,12 @@ PerfAnalyzerOption = Annotated[
     Path | None,
     typer.Option("--perf-analyzer", help="perf_analyzer to use instead of the one found."),
 ]
+SdkImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sdk-image", help="Image to run perf_analyzer in, where none runs on this machine."
+    ),
+]
 LoadDeadlineOption = Annotated[
     float,
     typer.Option("--load-deadline", min=1, help="Seconds that loading may take."),

@@ -20,6 +20,7 @@ from tuner.commands.options import (
     PerfAnalyzerOption,
     ReportsOption,
     RepositoryOption,
+    SdkImageOption,
     ServerOption,
     ServerPythonOption,
     StudiesOption,
@@ -122,6 +123,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         typer.Option(help="Requests to send, a JSON file as perf_analyzer reads it."),
     ] = None,
     perf_analyzer: PerfAnalyzerOption = None,
+    sdk_image: SdkImageOption = None,
     triton_dir: TritonDirOption = None,
     server_python: ServerPythonOption = None,
 ) -> None:
@@ -168,6 +170,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             ),
             input_data=input_data,
             perf_analyzer=perf_analyzer,
+            sdk_image=sdk_image,
             fresh=fresh,
         )
         if dry_run:

@@ -17,6 +17,7 @@ from tuner.commands.options import (
     PerfAnalyzerOption,
     ReportsOption,
     RepositoryOption,
+    SdkImageOption,
     ServerOption,
     ServerPythonOption,
     StudiesOption,
@@ -47,6 +48,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         Path | None, typer.Option(help="Requests to send, if the study had its own.")
     ] = None,
     perf_analyzer: PerfAnalyzerOption = None,
+    sdk_image: SdkImageOption = None,
     triton_dir: TritonDirOption = None,
     server_python: ServerPythonOption = None,
     json: JsonOption = False,
@@ -61,6 +63,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         server=ServerOptions(kind=server, triton_dir=triton_dir, server_python=server_python),
         input_data=input_data,
         perf_analyzer=perf_analyzer,
+        sdk_image=sdk_image,
     )
     record = worked(
         lambda display: wiring.verification(request, display),

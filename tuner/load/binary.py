@@ -1,9 +1,10 @@
-"""Find a perf_analyzer that runs on this machine.
+"""Find a perf_analyzer that runs.
 
 Looked for in this order: the path that the user gave, ``PATH``, the ``perf-analyzer`` wheel, the
-``tritonclient`` wheel. Being there proves nothing: on an older glibc pip installs an empty
-placeholder for the first wheel, and the program of the second misses two libraries. So each
-candidate is asked for its version, first as it is, then with those libraries linked.
+``tritonclient`` wheel, and at last elsewhere, in an image that brings one. Being there proves
+nothing: on an older glibc pip installs an empty placeholder for the first wheel, and the program
+of the second misses two libraries. So each candidate is asked for its version, first as it is,
+then with those libraries linked.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import importlib.metadata
 import os
 import re
 import shutil
-import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tuner import process
 from tuner.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from tuner.load.runner import Elsewhere, Runner
 
 _NAME = "perf_analyzer"
 _VERSION = re.compile(r"Perf Analyzer Version (\S+)")
@@ -38,18 +40,27 @@ class Binary:
 
     Attributes:
         path: the program.
-        version: of its wheel, or what it said itself, such as ``2.51.0``.
+        version: of its wheel, or what it said itself, such as ``2.51.0``; None where it comes
+            with something that is not here yet.
         origin: where it was found, such as ``tritonclient wheel``.
+        runner: runs it.
         libraries: a folder that has to be on its LD_LIBRARY_PATH, or None.
     """
 
     path: Path
-    version: str
+    version: str | None
     origin: str
-    libraries: Path | None
+    runner: Runner
+    libraries: Path | None = None
+
+    def __str__(self) -> str:
+        """Name the version and where it comes from."""
+        if self.version is None:
+            return f"not here yet; a run pulls the {self.origin}"
+        return f"{self.version} ({self.origin})"
 
     def environment(self) -> dict[str, str]:
-        """Return the whole environment for a process of it."""
+        """Return what it needs in its environment besides what is there."""
         return _environment(self.libraries)
 
 
@@ -65,12 +76,16 @@ class _Candidate:
     wheel_version: str | None = None
 
 
-def find_binary(explicit: Path | None, *, cache: Path) -> Binary:
+def find_binary(
+    explicit: Path | None, *, cache: Path, here: Runner, elsewhere: Elsewhere | None = None
+) -> Binary:
     """Return the first perf_analyzer that runs.
 
     Args:
         explicit: the user's choice; nothing else is tried then.
         cache: a folder of ours for the links to its libraries; made when needed.
+        here: runs programs of this machine.
+        elsewhere: brings one where this machine has none; not asked where the user chose.
 
     Raises:
         UsageError: ``explicit`` is not a file.
@@ -81,7 +96,11 @@ def find_binary(explicit: Path | None, *, cache: Path) -> Binary:
     tried: list[str] = []
     candidates = _candidates(tried) if explicit is None else _given(explicit)
     for candidate in candidates:
-        found = _prove(candidate, cache, tried)
+        found = _prove(candidate, here, cache, tried)
+        if found is not None:
+            return found
+    if explicit is None and elsewhere is not None:
+        found = _prove_elsewhere(elsewhere, tried)
         if found is not None:
             return found
     lines = "".join(f"\n  {line}" for line in tried)
@@ -103,7 +122,7 @@ def _candidates(tried: list[str]) -> Iterator[_Candidate]:
     if on_path is None:
         tried.append("PATH: not there")
     elif Path(on_path).resolve() not in wheels.values():  # else it comes below, by its name
-        yield _Candidate(path=Path(on_path), origin="PATH")
+        yield _Candidate(path=Path(on_path).absolute(), origin="PATH")
     for name, program in wheels.items():
         if program is not None:
             version = importlib.metadata.version(name)
@@ -142,11 +161,11 @@ def _why_missing(distribution: str) -> str:
     return f"version {version} is without the program"
 
 
-def _prove(candidate: _Candidate, cache: Path, tried: list[str]) -> Binary | None:
-    version, complaint = _ask_version(candidate.path, None)
+def _prove(candidate: _Candidate, here: Runner, cache: Path, tried: list[str]) -> Binary | None:
+    version, complaint = _ask_version(candidate.path, here, None)
     libraries: Path | None = None
     if version is None and (libraries := _linked_libraries(cache)) is not None:
-        version, complaint = _ask_version(candidate.path, libraries)
+        version, complaint = _ask_version(candidate.path, here, libraries)
     if version is None:
         tried.append(f"{candidate.origin} ({candidate.path}): {complaint}")
         return None
@@ -154,25 +173,40 @@ def _prove(candidate: _Candidate, cache: Path, tried: list[str]) -> Binary | Non
         path=candidate.path,
         version=candidate.wheel_version or version,
         origin=candidate.origin,
+        runner=here,
         libraries=libraries,
     )
 
 
-def _ask_version(path: Path, libraries: Path | None) -> tuple[str | None, str]:
+def _prove_elsewhere(elsewhere: Elsewhere, tried: list[str]) -> Binary | None:
+    path = Path(_NAME)
+    version, complaint = None, ""
+    try:
+        if elsewhere.is_ready():
+            version, complaint = _ask_version(path, elsewhere, None)
+    except MachineError as error:
+        complaint = str(error)
+    if complaint:
+        tried.append(f"{elsewhere.name}: {complaint}")
+        return None
+    return Binary(path=path, version=version, origin=elsewhere.name, runner=elsewhere)
+
+
+def _ask_version(path: Path, runner: Runner, libraries: Path | None) -> tuple[str | None, str]:
     """Return its version, or None and its last words."""
     try:
-        done = subprocess.run(
-            [str(path), "--version"],
-            env=_environment(libraries),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=_VERSION_DEADLINE_S,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        with tempfile.TemporaryDirectory(prefix="tuner-perf-analyzer-") as folder:
+            log = Path(folder) / "version.log"
+            done = runner.run(
+                [str(path), "--version"],
+                env=_environment(libraries),
+                cwd=log.parent,
+                log=log,
+                deadline_s=_VERSION_DEADLINE_S,
+            )
+            text = log.read_text(encoding="utf-8", errors="replace")
+    except (OSError, MachineError) as error:  # a TimeoutError is an OSError
         return None, str(error)
-    text = done.stdout.decode(errors="replace")
     match = _VERSION.search(text)
     if done.returncode == 0 and match is not None:
         return match[1], ""
@@ -231,8 +265,7 @@ def _pytriton_libraries() -> Mapping[str, Path] | None:
 
 
 def _environment(libraries: Path | None) -> dict[str, str]:
-    environment = process.inherited_environment()
-    if libraries is not None:
-        inherited = environment.get("LD_LIBRARY_PATH")
-        environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(libraries), inherited]))
-    return environment
+    if libraries is None:
+        return {}
+    inherited = os.environ.get("LD_LIBRARY_PATH")
+    return {"LD_LIBRARY_PATH": os.pathsep.join(filter(None, [str(libraries), inherited]))}

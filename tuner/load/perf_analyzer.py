@@ -28,11 +28,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tuner import process
 from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.load.arrivals import due_ns, intervals_us
 from tuner.load.binary import Binary, find_binary
 from tuner.load.export import read_export
+from tuner.load.runner import Here
 from tuner.measure.measurement import ClosedLoop, OpenLoop
 
 if TYPE_CHECKING:
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tuner.load.runner import Elsewhere
     from tuner.measure.measurement import Workload
     from tuner.measure.trace import Trace
+    from tuner.process import Completed
 
 _DONE, _UNSTABLE = 0, 2
 # The second is what it makes of server statistics that did not move during a window.
@@ -75,12 +77,14 @@ class PerfAnalyzer:
         cache: a folder of ours for links to its libraries.
         explicit: the program that the user chose, or None to look for one.
         input_data: a file in the form of ``--input-data``; None sends what it makes up itself.
+        elsewhere: brings a program where this machine has none that runs.
     """
 
     study: Path
     cache: Path
     explicit: Path | None = None
     input_data: Path | None = None
+    elsewhere: Elsewhere | None = None
 
     @cached_property
     def binary(self) -> Binary:
@@ -88,9 +92,14 @@ class PerfAnalyzer:
 
         Raises:
             UsageError: the user's choice does not exist.
-            MachineError: none runs here.
+            MachineError: none runs.
         """
-        return find_binary(self.explicit, cache=self.cache)
+        return find_binary(
+            self.explicit,
+            cache=self.cache,
+            here=Here(study=self.study),
+            elsewhere=self.elsewhere,
+        )
 
     def run(
         self,
@@ -116,9 +125,9 @@ class PerfAnalyzer:
                 grpc=grpc, model=model, workload=workload, duration_s=duration_s, files=files
             )
             try:
-                cpu_s = self._send(argv, files, ends_at - time.monotonic())
-                if cpu_s is not None:
-                    return _finish(_read(files), cpu_s, schedule_us, files)
+                completed = self._send(argv, files, ends_at - time.monotonic())
+                if completed is not None:
+                    return _finish(_read(files), completed.cpu_s, schedule_us, files)
             finally:
                 files.export.unlink(missing_ok=True)
                 files.schedule.unlink(missing_ok=True)
@@ -131,7 +140,7 @@ class PerfAnalyzer:
 
     def describe(self) -> Mapping[str, str]:
         """See LoadGenerator."""
-        return {"perf_analyzer": f"{self.binary.version} ({self.binary.origin})"}
+        return {"perf_analyzer": str(self.binary)}
 
     def _argv(
         self, *, grpc: str, model: str, workload: Workload, duration_s: float, files: _Files
@@ -154,17 +163,16 @@ class PerfAnalyzer:
             f"--profile-export-file={files.export}",
         ]
 
-    def _send(self, argv: list[str], files: _Files, deadline_s: float) -> float | None:
-        """Run it to its end; return its CPU time in s, or None where nothing was answered."""
+    def _send(self, argv: list[str], files: _Files, deadline_s: float) -> Completed | None:
+        """Run it to its end; None where nothing was answered."""
         files.export.unlink(missing_ok=True)  # it refuses an existing file
         try:
-            completed = process.run(
+            completed = self.binary.runner.run(
                 argv,
                 env=self.binary.environment() | _SHARED_CHANNEL,
                 cwd=files.log.parent,
                 log=files.log,
                 deadline_s=deadline_s,
-                study=self.study,
             )
         except TimeoutError as error:
             raise TrialAborted(
@@ -176,7 +184,7 @@ class PerfAnalyzer:
                 f"perf_analyzer could not be run in {files.log.parent}: {error}."
             ) from error
         if completed.returncode in {_DONE, _UNSTABLE}:
-            return completed.cpu_s
+            return completed
         text = files.log.read_text(encoding="utf-8", errors="replace")
         if any(words in text for words in _NOTHING_ANSWERED):
             return None
@@ -244,7 +252,7 @@ def _schedule(
 
 
 def _finish(
-    trace: Trace, cpu_s: float, schedule_us: NDArray[np.int64] | None, files: _Files
+    trace: Trace, cpu_s: float | None, schedule_us: NDArray[np.int64] | None, files: _Files
 ) -> Trace:
     """Keep the raw timestamps and return them, in an open loop from when they were due."""
     left_ns = trace.sent_ns
@@ -278,8 +286,10 @@ def _failure(returncode: int, text: str, log: Path) -> TrialAborted | Configurat
     )
 
 
-def _cpu_pct(cpu_s: float, trace: Trace) -> float | None:
+def _cpu_pct(cpu_s: float | None, trace: Trace) -> float | None:
     """Processor use while requests were on their way; it idles before and after."""
+    if cpu_s is None:
+        return None
     busy_s = float(trace.done_ns.max() - trace.sent_ns.min()) / 1e9
     return 100 * cpu_s / busy_s if busy_s >= _SHORTEST_FOR_CPU_S else None
 

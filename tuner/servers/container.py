@@ -68,7 +68,7 @@ class Wanted:
             "ulimits": self._limits(),
             # Readable afterwards, whatever the engine's own default is.
             "log_config": LogConfig(type=LogConfig.types.JSON),
-            **self._user(engine),
+            **run_as(engine),
             **self._network(engine),
         }
 
@@ -99,13 +99,11 @@ class Wanted:
 
     def _environment(self, engine: Engine) -> dict[str, str]:
         passed_on = {name: os.environ[name] for name in _PASSED_ON if os.environ.get(name)}
-        # A user that the image does not know has neither a name nor a folder of its own.
-        home = {} if engine.is_rootless else {"HOME": "/tmp", "USER": "tuner"}  # noqa: S108 - the container's own
         return {
             **marks(self.study, self.token),
             "HF_HOME": str(hub_cache()),
             "PYTHONDONTWRITEBYTECODE": "1",
-            **home,
+            **home(engine),
             **passed_on,
         }
 
@@ -125,24 +123,30 @@ class Wanted:
             Mount(str(cache), str(cache), type="bind"),
         ]
 
-    def _user(self, engine: Engine) -> dict[str, Any]:
-        """Run as this user, so that downloaded weights belong to them.
-
-        Without root the engine's root is this user already.
-        """
-        if engine.is_rootless:
-            return {}
-        return {
-            "user": f"{os.getuid()}:{os.getgid()}",
-            "group_add": [str(group) for group in os.getgroups()],
-        }
-
     def _network(self, engine: Engine) -> dict[str, Any]:
         """Share this machine's network where that works: publishing costs a proxy's time."""
         if engine.shares_network:
             return {"network_mode": "host"}
         published = {f"{INSIDE[name]}/tcp": ("127.0.0.1", at) for name, at in self.ports.items()}
         return {"ports": published}
+
+
+def run_as(engine: Engine) -> dict[str, Any]:
+    """Return the settings that make a container run as this user, so that its files are theirs.
+
+    Without root the engine's root is this user already.
+    """
+    if engine.is_rootless:
+        return {}
+    return {
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "group_add": [str(group) for group in os.getgroups()],
+    }
+
+
+def home(engine: Engine) -> dict[str, str]:
+    """Return variables for a user whom the image does not know: without a name or a folder."""
+    return {} if engine.is_rootless else {"HOME": "/tmp", "USER": "tuner"}  # noqa: S108 - the container's own
 
 
 def hub_cache() -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +10,17 @@ from docker.errors import APIError, DockerException, NotFound
 from requests.exceptions import RequestException
 
 from tuner.errors import MachineError
+from tuner.process import is_left_behind
+from tuner.servers.container import RUN, STUDY
 from tuner.servers.engine import said
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from threading import Thread
+
     from tuner.servers.engine import Engine
+
+_LAST_WORDS_S = 10.0
 
 
 class PortTaken(Exception):  # noqa: N818 - not an error: others are tried
@@ -78,3 +85,34 @@ def remove(engine: Engine, name: str) -> None:
         except APIError as error:
             if "already in progress" not in said(error):
                 raise
+
+
+@contextmanager
+def removed_afterwards(engine: Engine, name: str) -> Iterator[list[Thread]]:
+    """Remove a container at exit, whatever happens; then wait for those who follow its words.
+
+    By name: the engine may have made it although the answer did not get here.
+    """
+    followers: list[Thread] = []
+    try:
+        yield followers
+    finally:
+        try:
+            remove(engine, name)
+        except KeyboardInterrupt:  # an impatient second Ctrl-C leaves nothing behind either
+            remove(engine, name)
+            raise
+        finally:
+            for follower in followers:
+                follower.join(_LAST_WORDS_S)
+
+
+def remove_left_behind(engine: Engine, study: Path) -> int:
+    """Remove the containers that a killed run of a study left, and no others; return how many."""
+    found = engine.client.containers.list(
+        all=True, filters={"label": f"{STUDY}={study.resolve()}"}, ignore_removed=True
+    )
+    left = [one for one in found if is_left_behind(one.labels.get(RUN, ""), study)]
+    for container in left:
+        remove(engine, container.name)
+    return len(left)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 from docker.errors import APIError, NotFound
 
 from tuner.errors import TrialAborted
-from tuner.process import is_left_behind, new_token
+from tuner.process import new_token
 from tuner.servers import verdict
-from tuner.servers.container import INSIDE, RUN, STUDY, Wanted, device_requests
+from tuner.servers.container import INSIDE, Wanted, device_requests
 from tuner.servers.container_life import (
     PortTaken,
     follow,
     no_runtime,
     remove,
+    remove_left_behind,
+    removed_afterwards,
     start,
     visible_pid,
 )
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from tuner.servers.port import ModelHost, Server
 
 _PORT_ATTEMPTS = 3
-_LAST_WORDS_S = 10.0
 _NOTICED_S = 5.0
 _SIGNALLED = 128
 """Exit codes above are 128 and the number of a signal."""
@@ -158,15 +159,8 @@ class DockerServer:
 
     def clean(self) -> int:
         """Remove the containers that a killed run of this study left, and no others."""
-        label = f"{STUDY}={self._study.resolve()}"
         with connected() as engine:
-            found = engine.client.containers.list(
-                all=True, filters={"label": label}, ignore_removed=True
-            )
-            left = [one for one in found if is_left_behind(one.labels.get(RUN, ""), self._study)]
-            for container in left:
-                remove(engine, container.name)
-        return len(left)
+            return remove_left_behind(engine, self._study)
 
     def _provided(self, engine: Engine) -> Image:
         if self._gpus != "none" and not engine.has_nvidia:
@@ -190,11 +184,11 @@ class DockerServer:
             locks_memory=self._locks_memory,
         )
         log.touch()
-        follower: Thread | None = None
-        try:
+        with removed_afterwards(engine, wanted.token) as followers:
             container = self._run(engine, wanted)
             follower = Thread(target=follow, args=(container, log), daemon=True)
             follower.start()
+            followers.append(follower)
             container.reload()
             yield _Running(
                 token=wanted.token,
@@ -202,16 +196,6 @@ class DockerServer:
                 endpoint=_endpoint(container, wanted),
                 follower=follower,
             )
-        finally:
-            # By name: the engine may have made it although the answer did not get here.
-            try:
-                remove(engine, wanted.token)
-            except KeyboardInterrupt:  # an impatient second Ctrl-C leaves nothing behind either
-                remove(engine, wanted.token)
-                raise
-            finally:
-                if follower is not None:
-                    follower.join(_LAST_WORDS_S)
 
     def _run(self, engine: Engine, wanted: Wanted) -> Any:  # noqa: ANN401 - the SDK has no types
         container = engine.client.containers.create(**wanted.settings(engine))

@@ -41,8 +41,11 @@ class Engine:
 
 
 @contextmanager
-def connected() -> Iterator[Engine]:
+def connected(*, instead: str = "use --server local") -> Iterator[Engine]:
     """Reach the engine that DOCKER_HOST names, by default the system's.
+
+    Args:
+        instead: what the user may do without one.
 
     Raises:
         MachineError: none answers, or it is on another machine.
@@ -55,13 +58,13 @@ def connected() -> Iterator[Engine]:
             "engine's files and ports here. Run `tune` on that machine, or serve there and use "
             "--server remote."
         )
-    _knock(address)
+    _knock(address, instead)
     try:
         client = docker.DockerClient(base_url=address, version="auto")
     except DockerException as error:
         raise MachineError(
             f"What answers at {address} is no Docker engine: {said(error)}. Check DOCKER_HOST, or "
-            "use --server local."
+            f"{instead}."
         ) from error
     try:
         yield _engine(client)
@@ -95,7 +98,7 @@ def _engine(client: Any) -> Engine:  # noqa: ANN401 - the SDK has no types
     )
 
 
-def _knock(address: str) -> None:
+def _knock(address: str, instead: str) -> None:
     """Try the engine's socket: its SDK has one error for all that can be wrong with it."""
     try:
         with socket.socket(socket.AF_UNIX) as knocking:
@@ -103,10 +106,10 @@ def _knock(address: str) -> None:
     except PermissionError as error:
         raise MachineError(
             f"This user may not use the Docker engine at {address}. Join its group (sudo usermod "
-            "-aG docker $USER, then log in again), or use --server local."
+            f"-aG docker $USER, then log in again), or {instead}."
         ) from error
     except OSError as error:
         raise MachineError(
             f"No Docker engine answers at {address}: {error.strerror or error}. Start it (sudo "
-            "systemctl start docker), name another by DOCKER_HOST, or use --server local."
+            f"systemctl start docker), name another by DOCKER_HOST, or {instead}."
         ) from error

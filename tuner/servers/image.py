@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -63,7 +64,7 @@ def provide(
         if name == OUR_IMAGE:
             _build(engine, build_args, say)
         else:
-            _pull(engine, name, say)
+            pull(engine, name, say, instead=f"leave --image out: then {OUR_IMAGE} is built")
     found = engine.client.images.get(name)
     variables = dict(entry.split("=", 1) for entry in found.attrs["Config"].get("Env") or [])
     if not variables.get(_VERSION):
@@ -102,7 +103,24 @@ def _build(engine: Engine, build_args: Mapping[str, str], say: Callable[[str], N
         raise _not_built(said(error), last) from error
 
 
-def _pull(engine: Engine, name: str, say: Callable[[str], None]) -> None:
+def sdk_image() -> str:
+    """Return the name of NVIDIA's image of clients, of the release that our Dockerfile names."""
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", DOCKERFILE.read_text("utf-8"), re.MULTILINE))
+    return f"nvcr.io/nvidia/tritonserver:{defaults['RELEASE']}-py3-sdk"
+
+
+def pull(engine: Engine, name: str, say: Callable[[str], None], *, instead: str) -> None:
+    """Pull an image.
+
+    Args:
+        engine: where it is needed.
+        name: of the image.
+        say: is told that it takes long.
+        instead: what else the user may do where it cannot be had.
+
+    Raises:
+        MachineError: it cannot be had.
+    """
     say(f"There is no image {name} here: pulling it, which may take many minutes.")
     repository, tag = _split(name)
     try:
@@ -110,8 +128,7 @@ def _pull(engine: Engine, name: str, say: Callable[[str], None]) -> None:
     except APIError as error:
         raise MachineError(
             f"The image {name} is not here and cannot be pulled: {said(error)}. Check its name "
-            "and the network, log in where it is private (docker login), or leave --image out: "
-            f"then {OUR_IMAGE} is built."
+            f"and the network, log in where it is private (docker login), or {instead}."
         ) from error
 
 
