@@ -177,7 +177,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_how_to_go_on(user: User) -> Non
     stopped = user.start(*words)
     user.wait_until_it_says(stopped, "trial 2/3")
     stopped.send_signal(signal.SIGINT)
-    assert stopped.wait(timeout=30) == 130
+    assert stopped.wait(timeout=DEADLINE_S) == 130
     said = (user.home / "said.txt").read_text()
     assert "go on with: tune light --trials=3" in said
     assert "Traceback" not in said
@@ -287,4 +287,4 @@ def test_two_runs_of_one_study_at_once_are_refused(user: User) -> None:
     assert second.returncode == 2
     assert str(first.pid) in second.stderr
     os.kill(first.pid, signal.SIGTERM)
-    assert first.wait(timeout=30) == 130
+    assert first.wait(timeout=DEADLINE_S) == 130
