@@ -155,7 +155,7 @@ def measured(
         observer=Unwatched(),
         measured=found,
     )
-    levels.measure(workload, care or levels.closely(workload))
+    levels.measure(workload, care or levels.close_look)
     return found[0]
 
 

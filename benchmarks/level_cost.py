@@ -92,7 +92,7 @@ def level(
     if how == "closely":
         watch.phases_s.clear()
         counter.runs = 0
-        levels.measure(workload, levels.closely(workload))
+        levels.measure(workload, levels.close_look)
     return found[0], watch, counter.runs
 
 

@@ -87,3 +87,13 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(
     assert refused.returncode == 2
     assert said in " ".join(refused.stderr.split())
     assert not (tmp_path / "studies").exists()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_limit_that_is_kept_with_ease_does_not_hide_a_gain(tune: Tune, seed: int) -> None:
+    """A proof that was too short to bound its p99 used to count as a limit that was missed."""
+    words = ("falcon_tiny", "--trials=6", "--p99=200ms", f"--seed={seed}", "--json", *SIMULATED)
+    done = tune(*words)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["answer"], told["verdict"]) == ("better", "proved"), told["headline"]

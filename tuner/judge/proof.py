@@ -8,6 +8,7 @@ that went on has proved more than two, the intervals are widened to keep it ther
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from statistics import geometric_mean
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -48,13 +49,13 @@ class Round:
         number: rounds count from 0.
         mine: the objective of the candidate; None where it was not measured.
         default: the objective of the user's own configuration in the same round.
-        keeps_limits: the candidate kept every limit.
+        keeps_limits: the candidate kept every limit; None where a run was too short to tell.
     """
 
     number: int
     mine: Number
     default: Number
-    keeps_limits: bool
+    keeps_limits: bool | None
 
     @property
     def pair(self) -> tuple[float, float] | None:
@@ -100,19 +101,24 @@ class Proof:
     @property
     def kept(self) -> int:
         """Rounds in which the candidate kept every limit."""
-        return sum(one.keeps_limits for one in self.rounds)
+        return sum(one.keeps_limits is True for one in self.rounds)
+
+    @property
+    def judged(self) -> int:
+        """Rounds in which it is known whether the candidate kept every limit."""
+        return sum(one.keeps_limits is not None for one in self.rounds)
 
     @property
     def keeps_limits(self) -> bool:
         """Whether it kept them in most rounds; a level at the very limit crosses it by chance."""
-        return 2 * self.kept > len(self.rounds)
+        return 2 * self.kept > self.judged
 
     @property
     def standing(self) -> Standing:
         """What is to be said of the candidate."""
         if self.rejected:
             return "refuted"
-        if len(self.rounds) < FEWEST_ROUNDS:
+        if self.judged < FEWEST_ROUNDS:
             return "open"
         better = not self.default_feasible or (self.gain is not None and self.gain.low > 0)
         return "proved" if better and self.keeps_limits else "refuted"
@@ -188,7 +194,7 @@ def _round(
         number=mine.proof_round,
         mine=objective.row.read(ours.level),
         default=objective.row.read(theirs.level),
-        keeps_limits=ours.feasible,
+        keeps_limits=None if math.isinf(ours.violation) else ours.feasible,
     )
 
 

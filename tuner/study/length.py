@@ -39,8 +39,11 @@ SCREENING = Care(rounds=3, tail="no", precise=False, windows=3)
 CLOSELY = Care(rounds=12, tail="within reach", precise=True, windows=5)
 """For a level that may be the answer."""
 
+TAIL_DECIDES = Care(rounds=12, tail="within reach", precise=True, windows=15)
+"""For a level of a ladder in which a p99 is an objective or a limit."""
+
 FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
-"""For the one level of an open loop whose p99 decides: its rate may be low."""
+"""For a level that may be the answer where a p99 is an objective or a limit."""
 
 _MARGIN = 1.4
 """A run that is made longer to hold enough is made this much longer than just enough."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from tuner.judge.rank import may_beat, violation
 from tuner.load.ladder import Level, next_concurrency
 from tuner.measure import checks, stationarity, statistics
-from tuner.measure.measurement import ClosedLoop, Measurement, OpenLoop, Workload
+from tuner.measure.measurement import ClosedLoop, Measurement, Workload
 from tuner.measure.warming import warming
 from tuner.study.events import LevelMeasured, LevelStarted
 from tuner.study.length import (
     CLOSELY,
     FOR_THE_TAIL,
     SCREENING,
+    TAIL_DECIDES,
     Care,
     seconds,
     too_short,
@@ -80,7 +81,7 @@ class Levels:
         if self.bench.open_loop is not None:
             rows = self.bench.request_batch
             workload = Workload(load=self.bench.open_loop, request_batch=rows)
-            self.measure(workload, self.closely(workload))
+            self.measure(workload, self.close_look)
             return
         self._judge_by_ladder(config, best)
         if self._repeat_what_was_warming():
@@ -142,17 +143,17 @@ class Levels:
                     break
             self.watch.add("warm up", seconds(trace))
             length_s = longer_s
-        closely = self.closely(workload)
+        closely = self.close_look
         self.closely_s[workload] = self._wanted_s(steady, level, closely, length_s)
         self.watch.add("measure", level.duration_s)
         self.watch.add("warm up", seconds(trace) - level.duration_s)
         self.measured[:] = [*_others(self.measured, workload), level]
         self.observer.on(LevelMeasured(measurement=level))
 
-    def closely(self, workload: Workload) -> Care:
+    @property
+    def close_look(self) -> Care:
         """The care for a level that may be the answer."""
-        by_the_clock = isinstance(workload.load, OpenLoop)
-        return FOR_THE_TAIL if by_the_clock and self._needs_tail else CLOSELY
+        return FOR_THE_TAIL if self._needs_tail else CLOSELY
 
     def _wanted_s(self, steady: Trace, level: Measurement, care: Care, length_s: float) -> float:
         bench = self.bench
@@ -215,7 +216,7 @@ class Levels:
     @property
     def _care(self) -> Care:
         """How closely each level of a ladder is looked at."""
-        return CLOSELY if self._needs_tail else SCREENING
+        return TAIL_DECIDES if self._needs_tail else SCREENING
 
     @property
     def _needs_tail(self) -> bool:

@@ -81,7 +81,7 @@ def try_configuration(
             if again is None:
                 ladder.climb(config, best)
             else:
-                ladder.measure(again, ladder.closely(again))
+                ladder.measure(again, ladder.close_look)
     except ConfigurationRejected as error:
         outcome: Outcome = Rejected(
             reason=error.reason, evidence=error.evidence, levels=tuple(levels)
