@@ -59,15 +59,15 @@ make_base() {
     >"$root/debootstrap.log"
   local site triton=$files/opt/tritonserver
   site=$("$python" -c 'import importlib.util as u; print(u.find_spec("pytriton").submodule_search_locations[0])')
-  mkdir -p "$triton/bin" "$triton/backends/python" "$files/opt/wheels"
+  mkdir -p "$triton/bin" "$triton/backends/python" "$files/srv/packages"
   cp "$site/tritonserver/bin/tritonserver" "$triton/bin/"
   cp "$site"/tritonserver/backends/python/{libtriton_python.so,triton_python_backend_utils.py} \
     "$site/tritonserver/python_backend_stubs/3.11/triton_python_backend_stub" "$triton/backends/python/"
   cp -r "$site/../nvidia_pytriton.libs" "$triton/lib"
   ln -s /opt/tritonserver/lib "$files/nvidia_pytriton.libs"  # where the wheel's programs look
-  "$python" -m pip download -qq --dest "$files/opt/wheels" --only-binary=:all: \
+  "$python" -m pip download -qq --dest "$files/srv/packages" --only-binary=:all: \
     --python-version 3.11 --constraint "$here/constraints.txt" torch transformers numpy
-  printf '[global]\nno-index = true\nfind-links = /opt/wheels\n' >"$files/etc/pip.conf"
+  printf '[global]\nno-index = true\nfind-links = /srv/packages\n' >"$files/etc/pip.conf"
   tar -C "$files" -c . | docker import \
     --change 'ENV PATH=/opt/tritonserver/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
     --change 'ENV TRITON_SERVER_VERSION=2.51.0' - "$base" >/dev/null
