@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from tuner.judge.goal import Objective
     from tuner.judge.rank import Ranked
+    from tuner.measure.measurement import Measurement
+
+_WHOLE = 1000
+"""From here on decimals are more than a glance takes in."""
 
 
 class Display:
@@ -57,6 +62,7 @@ class Display:
         self._trials = 0
         self._proofs_left = 0
         self._best = ""
+        self._objective: Objective | None = None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -79,6 +85,7 @@ class Display:
             case StudyOpened():
                 self._trials = event.trials
                 self._proofs_left = event.proofs
+                self._objective = event.objective
                 self._progress.update(self._task, total=event.trials, completed=event.done)
                 if event.done:
                     done = f"{event.done} trial{'' if event.done == 1 else 's'}"
@@ -112,8 +119,11 @@ class Display:
         self._lengths_s.append(time.monotonic() - self._begun_s)
         match event.record.outcome:
             case Measured():
-                self._best = _describe_best(event.best, event.baseline)
-                self._say(f"  {_describe_levels(event.record.outcome)}{self._outlook()}")
+                shown = "measured"
+                if self._objective is not None:
+                    self._best = describe_best(event.best, event.baseline, self._objective)
+                    shown = describe_level(event.spoken, self._objective)
+                self._say(f"  {shown}{self._outlook()}")
                 self._progress.update(self._task, completed=self._position)
             case Rejected():
                 self._say(f"  rejected: {event.record.outcome.reason}{self._outlook()}")
@@ -171,20 +181,48 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
-def _describe_levels(outcome: Measured) -> str:
-    """The level of the highest throughput, in a few words."""
-    top = max(outcome.levels, key=lambda level: level.throughput_per_s.value)
-    p99 = top.latency.p99_ms
-    tail = f", p99 {p99.value:.3g} ms" if p99 else ""
-    rate = top.throughput_per_s.value
-    return f"{rate:.4g} infer/s at {describe_load(top.workload)}{tail}"
+def describe_level(spoken: Ranked | None, objective: Objective) -> str:
+    """Such as ``812 infer/s at concurrency 16, p99 12.3 ms``: the objective comes first."""
+    if spoken is None:
+        return "no level was measured"
+    level = spoken.level
+    parts = [f"{_value(level, objective)} at {describe_load(level.workload)}"]
+    if objective.metric != "throughput_per_s":
+        parts.append(f"{_number(level.throughput_per_s.value)} infer/s")
+    if objective.metric != "latency_p99_ms" and level.latency.p99_ms is not None:
+        parts.append(f"p99 {_number(level.latency.p99_ms.value)} ms")
+    if spoken.violation > 0:
+        parts.append("misses the limits")
+    return ", ".join(parts)
 
 
-def _describe_best(best: Ranked | None, baseline: Ranked | None) -> str:
+def describe_best(best: Ranked | None, baseline: Ranked | None, objective: Objective) -> str:
+    """Such as ``best so far p99 12.3 ms (2.00x better than yours)``.
+
+    No ratio where the user's own misses the limits: what may not be run is no measure.
+    """
     if best is None:
         return "nothing keeps the limits yet"
-    rate = best.level.throughput_per_s.value
-    text = f"best so far {rate:.4g} infer/s"
-    if baseline is not None and best.record.number != baseline.record.number:
-        text += f" ({rate / baseline.level.throughput_per_s.value:.2f}x yours)"
-    return text
+    text = f"best so far {_value(best.level, objective)}"
+    if baseline is None or best.record.number == baseline.record.number or not baseline.feasible:
+        return text
+    mine, own = objective.read(best.level), objective.read(baseline.level)
+    if not mine or not own:
+        return text
+    if objective.row.goal == "minimize":
+        return f"{text} ({own / mine:.2f}x better than yours)"
+    return f"{text} ({mine / own:.2f}x yours)"
+
+
+def _value(level: Measurement, objective: Objective) -> str:
+    """The objective with its name, which a throughput does not need."""
+    value = objective.read(level)
+    if objective.metric == "throughput_per_s":
+        return f"{_number(level.throughput_per_s.value)} infer/s"
+    name = objective.row.header.partition(" (")[0].removesuffix(" Latency")
+    return f"{name} unknown" if value is None else f"{name} {_number(value)} {objective.row.unit}"
+
+
+def _number(value: float) -> str:
+    """Four significant digits, and no exponent for a large number."""
+    return f"{value:.0f}" if value >= _WHOLE else f"{value:.4g}"

@@ -49,10 +49,24 @@ def open_store(folder: Path, spec: StudySpec, environment: Mapping[str, str]) ->
         UsageError: that study was made under other terms.
     """
     database = folder / _DATABASE
-    store = load_store(folder, spec.name) if database.exists() else None
-    if store is None or not store.records():
+    store = comparable_store(folder, spec, environment)
+    if store is None:
         database.unlink(missing_ok=True)  # nothing was measured yet
         return StudyStore.create(_url(folder), spec, environment)
+    return store
+
+
+def comparable_store(
+    folder: Path, spec: StudySpec, environment: Mapping[str, str]
+) -> StudyStore | None:
+    """Open the study of a folder to go on with it; None where nothing was measured yet.
+
+    Raises:
+        UsageError: that study was made under other terms.
+    """
+    store = load_store(folder, spec.name) if (folder / _DATABASE).exists() else None
+    if store is None or not store.records():
+        return None
     if differences := store.differences(spec, environment):
         raise UsageError(
             f"study {spec.name} was made under other terms, and numbers of different terms are "

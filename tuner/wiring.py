@@ -12,10 +12,16 @@ from tuner.model.repository import ModelFolder, find_model
 from tuner.model.weights import with_weights
 from tuner.parts import gate_for, parts_for, write_inputs
 from tuner.search_choice import bounds_of, instance_kind, proposer_of, space_of
-from tuner.stored import load_store, open_store, stored
+from tuner.stored import comparable_store, load_store, open_store, stored
 from tuner.study.bench import Bench
 from tuner.study.events import Cleaned
-from tuner.study.folder import exclusive, require_writable, set_aside
+from tuner.study.folder import (
+    exclusive,
+    require_makeable,
+    require_name,
+    require_writable,
+    set_aside,
+)
 from tuner.study.run import StudyRun
 from tuner.study.spec import StudySpec
 from tuner.terminal import note
@@ -63,21 +69,35 @@ class Plan:
     environment: Mapping[str, str]
 
 
+def study_name(study: str | None, model: ModelFolder) -> str:
+    """Name of a study: the one that was typed, or else the model's.
+
+    Raises:
+        UsageError: it cannot be one.
+    """
+    name = model.name if study is None else study
+    require_name(name)
+    return name
+
+
 def plan(request: Request) -> Plan:
     """Check everything as `session` does, and touch nothing.
 
     Raises:
-        UsageError: what was asked for cannot be done.
+        UsageError: what was asked for cannot be done, or the study is of another making.
         MachineError: a part is missing on this machine.
     """
     request = request.settled(note)
     model = find_model(request.model, request.repository)
-    name = request.study or model.name
+    space = space_of(request, model)
+    with_weights(model, request.weights)  # refuses what cannot be had
+    require_makeable(request.studies, "--studies")
+    name = study_name(request.study, model)
     folder = request.studies.absolute() / name
-    parts = parts_for(request, model, folder, provides=False)
-    return Plan(
-        name=name, folder=folder, space=space_of(request, model), environment=parts.describe()
-    )
+    environment = parts_for(request, model, folder, provides=False).describe()
+    if not request.fresh:
+        comparable_store(folder, _spec(request, name, model), environment)
+    return Plan(name=name, folder=folder, space=space, environment=environment)
 
 
 @contextmanager
@@ -92,8 +112,8 @@ def session(request: Request, observer: Observer) -> Iterator[Session]:
     model = find_model(request.model, request.repository)
     space_of(request, model)  # refuses what cannot be tuned
     with_weights(model, request.weights)  # refuses what cannot be had
+    name = study_name(request.study, model)
     require_writable(request.studies, "--studies")
-    name = request.study or model.name
     folder = request.studies.absolute() / name
     parts = parts_for(request, model, folder)
     environment = parts.describe()

@@ -90,6 +90,7 @@ def test_the_cpu_time_is_that_of_the_program_not_of_the_wall_clock(folder: Path)
         deadline_s=60,
         study=folder / "study",
     )
+    assert done.cpu_s is not None
     assert 0.19 <= done.cpu_s < done.wall_s
 
 

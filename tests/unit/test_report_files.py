@@ -175,6 +175,26 @@ def test_a_page_loads_nothing_and_runs_only_its_own_script(study: StudyRecord) -
     assert not re.findall(r"url\((?!#)", page)
 
 
+def test_a_file_that_does_not_change_is_folded_so_that_the_ranking_is_seen_first() -> None:
+    folded = "<summary>config.pbtxt, whole"
+
+    assert folded in html.page(build(studies.cpu_study()))
+    assert folded not in html.page(build(studies.gpu_study()))
+
+
+def test_a_page_is_marked_at_its_top_where_its_numbers_are_simulated() -> None:
+    def top(server: str) -> str:
+        record = studies.study(
+            [studies.trial(0, [studies.level(1, 9, 120)], role="baseline")],
+            environment={"server": server},
+        )
+        return html.page(build(record)).partition("</header>")[0]
+
+    mark = '<span class="badge">Simulated</span>'
+    assert mark in top("simulated, version 1")
+    assert mark not in top("local, tritonserver 2.51.0")
+
+
 def test_what_came_from_outside_is_escaped_in_the_page() -> None:
     page = html.page(build(studies.hostile_study()))
 
@@ -239,7 +259,11 @@ def test_a_trial_can_be_exported_by_its_number() -> None:
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(3, "did not serve: The model ran out of GPU memory."), (99, "no trial 99")],
+    [
+        (3, "did not serve: The model ran out of GPU memory."),
+        (99, "no trial 99"),
+        (12, "trial 12 of study falcon7b only measured again"),
+    ],
 )
 def test_a_trial_that_cannot_be_exported_says_why(number: int, said: str) -> None:
     with pytest.raises(UsageError, match=re.escape(said)):

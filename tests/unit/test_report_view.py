@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import report_studies as studies
 
-from tuner.judge.goal import Objective
+from tuner.judge.goal import Limit, Objective
 from tuner.measure.record import Rejected
 from tuner.report.view import build
 
@@ -129,6 +129,60 @@ def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
     assert report.best is not None
     assert report.best.name == "falcon7b_config_6"
     assert report.summary.rows[0].mark == "best"
+
+
+def test_a_proved_winner_below_a_better_single_run_says_why_it_leads() -> None:
+    study = studies.gpu_study(proved=False)
+    again = [
+        studies.trial(
+            20 + 2 * number + place,
+            [studies.level(64, value + number, 900)],
+            role="proof",
+            replicate_of=replicated,
+            proof_round=number,
+        )
+        for number in range(3)
+        for place, (replicated, value) in enumerate([(0, 41.0), (6, 1100.0)])
+    ]
+
+    report = build(replace(study, trials=(*study.trials, *again)))
+
+    assert report.lead == (
+        "falcon7b_config_6 leads because measuring again proved it; the better number of "
+        "falcon7b_config_7 comes from a single run."
+    )
+    assert build(studies.gpu_study()).lead == ""
+
+
+def test_a_simulated_study_is_called_simulated() -> None:
+    study = studies.cpu_study()
+    environment = {"server": "simulated, version 1"}
+    report = build(replace(study, header=replace(study.header, environment=environment)))
+
+    assert report.simulated
+    assert report.headline.startswith("Simulated: Keep your configuration: ")
+    assert not build(study).simulated
+
+
+def test_your_own_configuration_comes_to_a_latency_and_serves_a_throughput() -> None:
+    study = studies.cpu_study()
+    spec = replace(study.header.spec, objective=Objective(metric="latency_p50_ms"))
+
+    assert "Yours serves " in build(study).headline
+    timed = build(replace(study, header=replace(study.header, spec=spec)))
+    assert timed.found.kind == "keep"
+    assert "Yours comes to " in timed.headline
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [(100.0, ", 20 % beyond the limit;"), (0.12, ", 1000 times the limit;")],
+)
+def test_a_large_miss_is_a_multiple_of_the_limit(bound: float, said: str) -> None:
+    trial = studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline")
+    limits = (Limit(metric="latency_p99_ms", bound=bound),)
+
+    assert said in build(studies.study([trial], limits=limits)).headline
 
 
 def test_a_gain_within_the_noise_keeps_the_users_configuration() -> None:

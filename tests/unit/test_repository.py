@@ -51,6 +51,18 @@ def test_a_model_is_found_by_the_path_of_its_folder(
     assert find_model("falcon/", nowhere).path == folder
 
 
+def test_a_name_may_end_with_the_slash_that_a_shell_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = tmp_path / "repository"
+    folder = _model(repository, "falcon")
+    monkeypatch.chdir(tmp_path)
+    assert find_model("falcon/", repository).path == folder
+    here = _model(tmp_path, "falcon")
+    assert find_model("falcon/", repository).path == here
+    assert find_model("falcon", repository).path == folder
+
+
 def test_a_linked_model_goes_by_the_links_name(tmp_path: Path) -> None:
     folder = _model(tmp_path / "elsewhere", "v3", "max_batch_size: 4")
     (tmp_path / "falcon").symlink_to(folder)

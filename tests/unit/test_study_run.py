@@ -21,6 +21,7 @@ from tuner.simulator.batcher import SimConfig
 from tuner.simulator.cost import FILE_NAME, CostModel
 from tuner.space.triton import Bounds, search_space
 from tuner.study.bench import Bench
+from tuner.study.events import SearchEnded, TrialEnded
 from tuner.study.gate import Gate
 from tuner.study.run import LOOK_FOR_DRIFT_AFTER, StudyRun
 from tuner.study.spec import StudySpec
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from tuner.measure.measurement import Measurement
     from tuner.search.port import Seen
     from tuner.space.knobs import SearchSpace
-    from tuner.study.events import Event
+    from tuner.study.events import Event, Observer
 
 THROUGHPUT = Objective(metric="throughput_per_s")
 BOUNDS = Bounds(max_batch_size=16, max_queue_delay_microseconds=1000, max_instance_count=1)
@@ -73,6 +74,17 @@ def read(path: Path) -> SimConfig:
     )
 
 
+class Listener:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def on(self, event: Event) -> None:
+        """Keep it."""
+        self.heard.append(event)
+
+
 class Lab:
     """One study in a folder; each session starts anew, as a process does."""
 
@@ -84,6 +96,7 @@ class Lab:
         self.cost = cost
         self.limits = limits
         self.gate: Gate | None = None
+        self.observer: Observer = Nobody()
         self.place = -1
         self.open_loop: OpenLoop | None = None
         self.precision = 0.05
@@ -134,7 +147,7 @@ class Lab:
                 precision=self.precision,
                 gate=self.gate,
             ),
-            observer=Nobody(),
+            observer=self.observer,
         )
 
     def proofs(self) -> list[tuple[int | None, int | None, int | None]]:
@@ -174,6 +187,29 @@ def test_the_same_line_again_measures_nothing_more(lab: Lab) -> None:
     before = lab.store.records()
     lab.session().run(4, proof_rounds=3)
     assert lab.store.records() == before
+
+
+def test_a_study_that_holds_more_trials_than_asked_for_says_so(lab: Lab) -> None:
+    lab.session().run(3, proof_rounds=0)
+    listener = Listener()
+    lab.observer = listener
+    lab.session().run(2, proof_rounds=0)
+    reasons = [event.reason for event in listener.heard if isinstance(event, SearchEnded)]
+    assert reasons == ["3 trials are done; 2 were asked for."]
+
+
+def test_the_end_of_a_trial_comes_with_the_level_that_speaks_for_it(
+    lab: Lab, tmp_path: Path
+) -> None:
+    (tmp_path / "limited").mkdir()
+    limit = Limit(metric="latency_p50_ms", bound=60.0)
+    lab = Lab(tmp_path / "limited", lab.model, lab.cost, (limit,))
+    listener = Listener()
+    lab.observer = listener
+    lab.session().run(1, proof_rounds=0)
+    (ended,) = (event for event in listener.heard if isinstance(event, TrialEnded))
+    assert ended.spoken is not None
+    assert ended.spoken == lab.found().ranked[0]
 
 
 def test_rounds_that_are_added_later_are_new_ones_for_all(lab: Lab) -> None:

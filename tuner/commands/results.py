@@ -31,10 +31,11 @@ from tuner.terminal import note, output
 
 def list_studies(*, studies: StudiesOption = STUDIES, json: JsonOption = False) -> None:
     """List what was studied."""
-    views = [build(stored(studies, name)) for name in stored_names(studies)]
+    names = _names(studies)
+    views = [build(stored(studies, name)) for name in names]
     if json:
         output(f"[{','.join(as_json(view) for view in views)}]")
-    else:
+    elif views:
         text.print_studies(views, Console(highlight=False))
 
 
@@ -55,7 +56,7 @@ def show(
     view = build(record)
     names = [one.name for one in view.configurations if one.number == trial]
     if not names:
-        known = ", ".join(str(one.number) for one in view.configurations)
+        known = ", ".join(map(str, sorted(one.number for one in view.configurations)))
         raise UsageError(f"study {study} measured no trial {trial}; it measured {known}.")
     text.print_detail(view, names[0], Console(highlight=False))
 
@@ -67,8 +68,10 @@ def report(
     reports: ReportsOption = REPORTS,
 ) -> None:
     """Write the pages again from the record."""
-    require_writable(reports, "--reports")
-    for name in study or stored_names(studies):
+    names = study or _names(studies)
+    if names:
+        require_writable(reports, "--reports")
+    for name in names:
         output(str(write_reports(stored(studies, name), reports)))
 
 
@@ -107,3 +110,11 @@ def export(
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}.") from error
     note(f"Wrote {file}.")
+
+
+def _names(studies: Path) -> list[str]:
+    """Names of all studies in a folder; says so where there is none."""
+    names = stored_names(studies)
+    if not names:
+        note(f"There are no studies in {studies}.")
+    return names

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,19 +28,25 @@ from tuner.commands.options import (
     TritonDirOption,
     UrlOption,
 )
-from tuner.commands.work import print_summary, worked
+from tuner.commands.work import print_summaries, print_summary, worked
 from tuner.display import describe_params
 from tuner.errors import UsageError
 from tuner.judge.goal import Limit, Objective
 from tuner.judge.parse import parse_bound, parse_limit, parse_objective, parse_share
 from tuner.measure.measurement import OpenLoop
+from tuner.model.repository import find_model
 from tuner.model.weights import Weights
 from tuner.report.view import build
 from tuner.request import Request, Sampler
 from tuner.server_choice import ServerKind, ServerOptions
-from tuner.study.folder import require_writable
+from tuner.study.folder import require_makeable, require_writable
 from tuner.study.length import carried_per_s
 from tuner.terminal import note, output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.study.spec import StudyRecord
 
 
 def run(  # noqa: PLR0913 - one parameter an option
@@ -136,8 +143,12 @@ def run(  # noqa: PLR0913 - one parameter an option
     open_loop = _open_loop(rate, poisson=poisson)
     if open_loop is not None:
         limits.append(_carries(open_loop, request_batch))
-    require_writable(reports, "--reports")
-    feasible = True
+    if dry_run and json:
+        raise UsageError("--dry-run measures nothing that --json could print; leave one out.")
+    _check_models(models, repository, study)
+    require = require_makeable if dry_run else require_writable
+    require(reports, "--reports")
+    records = []
     for model in models:
         request = Request(
             model=model,
@@ -176,9 +187,21 @@ def run(  # noqa: PLR0913 - one parameter an option
         if dry_run:
             _print_plan(wiring.plan(request), trials)
         else:
-            feasible &= _run_one(request, reports, proof_rounds, json=json)
-    if not feasible:
+            records.append(_run_one(request, reports, proof_rounds, json=json))
+    if json:
+        print_summaries(records)
+    if not all(build(record).found.usable for record in records):
         raise typer.Exit(1)
+
+
+def _check_models(models: Sequence[str], repository: Path, study: str | None) -> None:
+    """Look at every model before hours go into the first one."""
+    names: list[str] = []
+    for model in models:
+        name = wiring.study_name(study, find_model(model, repository))
+        if name in names:
+            raise UsageError(f"{name} is named twice, and a study has one model; leave one out.")
+        names.append(name)
 
 
 def _open_loop(rate: float | None, *, poisson: bool) -> OpenLoop | None:
@@ -205,17 +228,22 @@ def _objective(text: str | None, open_loop: OpenLoop | None) -> Objective:
     return objective
 
 
-def _run_one(request: Request, reports: Path, proof_rounds: int, *, json: bool) -> bool:
-    """Run one study and report on it; whether there is a configuration to use."""
+def _run_one(request: Request, reports: Path, proof_rounds: int, *, json: bool) -> StudyRecord:
+    """Run one study and report on it; JSON is printed when all have ended."""
     record = worked(
         lambda display: wiring.session(request, display),
         lambda run: run.run(request.trials, proof_rounds=proof_rounds),
         reports,
     )
-    print_summary(record, json=json)
+    if not json:
+        print_summary(record, json=False)
     name = record.header.spec.name
-    note(f"The page is {reports / name}.html. The configuration: tune export {name}")
-    return build(record).found.usable
+    told = f"The page is {reports / name}.html."
+    if build(record).found.usable:
+        elsewhere = [] if request.studies == STUDIES else ["--studies", str(request.studies)]
+        told += f" The configuration: {shlex.join(['tune', 'export', name, *elsewhere])}"
+    note(told)
+    return record
 
 
 def _print_plan(plan: wiring.Plan, trials: int) -> None:

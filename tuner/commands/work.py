@@ -17,7 +17,7 @@ from tuner.report.write import write_reports
 from tuner.terminal import note, output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -58,3 +58,9 @@ def print_summary(record: StudyRecord, *, json: bool) -> None:
         output(as_json(view))
     else:
         text.print_summary(view, Console(highlight=False))
+
+
+def print_summaries(records: Sequence[StudyRecord]) -> None:
+    """Print studies as one JSON document: one by itself, several as a list."""
+    told = [as_json(build(record)) for record in records]
+    output(told[0] if len(told) == 1 else f"[{','.join(told)}]")

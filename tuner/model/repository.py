@@ -95,15 +95,19 @@ def find_model(name_or_path: str, repository: Path) -> ModelFolder:
 
 
 def _locate(name_or_path: str, repository: Path) -> Path:
-    is_name = Path(name_or_path).name == name_or_path != ".."
-    for path in ([repository / name_or_path] if is_name else []) + [Path(name_or_path)]:
+    bare = name_or_path.rstrip("/")
+    is_name = Path(bare).name == bare and bare not in {"", ".."}
+    places = [Path(name_or_path), *([repository / bare] if is_name else [])]
+    if bare == name_or_path:
+        places.reverse()  # a shell puts a slash behind a folder that is here
+    for path in places:
         if path.is_dir():
             # resolve() would give a link's target, and Triton goes by the link's name.
             return Path(os.path.abspath(path))  # noqa: PTH100
     if not is_name:
         raise UsageError(f"There is no folder {name_or_path}. Check the path.")
     known = list_models(repository)
-    near = difflib.get_close_matches(name_or_path, known)
+    near = difflib.get_close_matches(bare, known)
     if near:
         advice = f"Did you mean {' or '.join(near)}?"
     elif known:

@@ -11,11 +11,17 @@ from tuner.report import numbers
 from tuner.report.describe import config_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tuner.judge.proof import Proof
     from tuner.judge.rank import Ranked
     from tuner.measure.estimate import Estimate
     from tuner.measure.measurement import Measurement
     from tuner.study.spec import StudyRecord, StudySpec
+
+
+_TEN_FOLD = 10
+"""From here on a miss reads better as a multiple of the limit than in per cent."""
 
 
 def answer(study: StudyRecord) -> Answer:
@@ -24,8 +30,22 @@ def answer(study: StudyRecord) -> Answer:
     return decide(study.trials, spec.objective, spec.limits)
 
 
+def simulated(environment: Mapping[str, str]) -> bool:
+    """Whether the numbers come from the simulator and say nothing of a machine.
+
+    Args:
+        environment: of the study.
+    """
+    return environment.get("server", "").startswith("simulated")
+
+
 def sentence(study: StudyRecord, found: Answer) -> str:
     """The answer in words."""
+    words = _sentence(study, found)
+    return f"Simulated: {words}" if simulated(study.header.environment) else words
+
+
+def _sentence(study: StudyRecord, found: Answer) -> str:
     match found.kind:
         case "better":
             return _better(study, found)
@@ -62,6 +82,21 @@ def _proof_sentence(proof: Proof) -> str:
     if not proof.keeps_limits or proof.gain is None:
         return f"{again}, {kept}."
     return f"{again}, its gain is {_shown(proof.gain)}."
+
+
+def lead_sentence(found: Answer, model: str) -> str:
+    """Why the first row leads although another one's number is better; empty where none is."""
+    if found.verdict != "proved" or found.kind != "better":
+        return ""
+    first, *others = (entry for entry in found.ranked if entry.feasible)
+    better = [entry for entry in others if entry.score > first.score]
+    if not better:
+        return ""
+    name = config_name(model, max(better, key=lambda entry: entry.score).record)
+    return (
+        f"{config_name(model, first.record)} leads because measuring again proved it; the better "
+        f"number of {name} comes from a single run."
+    )
 
 
 def badge(kind: str, verdict: str) -> str:
@@ -149,7 +184,8 @@ def _keep(study: StudyRecord, found: Answer) -> str:
             f"{_fell_short(found)}"
         )
     own = level_words((found.default or found.ranked[0]).level, spec)
-    return f"Keep your configuration: {why}. Yours serves {own}; {_cost(study, found)}."
+    comes_to = "serves" if spec.objective.metric == "throughput_per_s" else "comes to"
+    return f"Keep your configuration: {why}. Yours {comes_to} {own}; {_cost(study, found)}."
 
 
 def _rival(found: Answer) -> Ranked | None:
@@ -191,14 +227,21 @@ def _misses(study: StudyRecord, found: Answer) -> str:
             "configuration: measure for longer (--window), or name another --objective; "
             f"{_cost(study, found)}."
         )
-    by = ""
-    if nearest.violation != float("inf"):
-        by = f", {numbers.share(nearest.violation)} beyond the limit"
     return (
         f"Nothing that was tried keeps {_limits(spec)}. The nearest miss is "
-        f"{config_name(spec.model, nearest.record)} with {level_words(nearest.level, spec)}{by}; "
-        f"{_cost(study, found)}."
+        f"{config_name(spec.model, nearest.record)} with {level_words(nearest.level, spec)}"
+        f"{_beyond(nearest, spec)}; {_cost(study, found)}."
     )
+
+
+def _beyond(nearest: Ranked, spec: StudySpec) -> str:
+    """How far the nearest miss is from the limit; empty where no share of it can tell."""
+    miss = nearest.violation
+    if miss == math.inf or any(limit.bound == 0 for limit in spec.limits):
+        return ""
+    if 1 + miss >= _TEN_FOLD:
+        return f", {1 + miss:.0f} times the limit"
+    return f", {numbers.share(miss)} beyond the limit"
 
 
 def _nothing(study: StudyRecord) -> str:

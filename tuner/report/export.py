@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner.errors import UsageError
 from tuner.judge.rank import best_level
-from tuner.judge.verdict import over_default
+from tuner.judge.verdict import over_default, searched
 from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.model.config import ModelConfig
 from tuner.report import answer as answers
@@ -27,7 +27,8 @@ def exported_config(study: StudyRecord, trial: int | None) -> str:
         trial: whose configuration; None takes what the study's answer is.
 
     Raises:
-        UsageError: there is no such trial, it did not serve, or nothing keeps the limits.
+        UsageError: there is no such trial, it did not serve or only measured again, or nothing
+            keeps the limits.
     """
     found = answers.answer(study)
     record = _chosen(study, found) if trial is None else _numbered(study, trial)
@@ -47,11 +48,17 @@ def _chosen(study: StudyRecord, found: Answer) -> TrialRecord:
 def _numbered(study: StudyRecord, number: int) -> TrialRecord:
     name = study.header.spec.name
     record = next((trial for trial in study.trials if trial.number == number), None)
+    own = searched(study.trials)
+    known = ", ".join(str(trial.number) for trial in own) or "none yet"
     if record is None:
-        known = ", ".join(str(trial.number) for trial in study.trials) or "none yet"
         raise UsageError(f"study {name} has no trial {number}; it has {known}.")
     match record.outcome:
         case Measured():
+            if record not in own:
+                raise UsageError(
+                    f"trial {number} of study {name} only measured again; trials with a "
+                    f"configuration of their own: {known}."
+                )
             return record
         case Rejected(reason=reason) | Aborted(cause=reason):
             raise UsageError(f"trial {number} of study {name} did not serve: {reason}")

@@ -52,6 +52,8 @@ def print_summary(report: Report, console: Console) -> None:
     if report.summary.rows:
         console.print()
         _print(report.summary, console)
+    if report.lead:
+        console.print(Text(report.lead))
     for step in report.refused:
         console.print(Text(f"{step.name} was rejected: {step.reason}", style="yellow"))
 

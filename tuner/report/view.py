@@ -74,6 +74,7 @@ class Report:
         found: the answer, for programs.
         headline: the answer in words.
         verdict: what measuring again said, in words; may be empty.
+        lead: why the first row leads although another's number is better; may be empty.
         figures: the answer in four numbers.
         chosen: the configuration that the answer is about; None where nothing was measured.
         diff: from the user's file to the chosen one's, unified; empty where they are equal.
@@ -94,6 +95,7 @@ class Report:
     found: Answer
     headline: str
     verdict: str
+    lead: str
     figures: tuple[Figure, ...]
     chosen: Configuration | None
     diff: tuple[str, ...]
@@ -104,6 +106,11 @@ class Report:
     spent: Spent
     environment: Mapping[str, str]
     settings: Mapping[str, str]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the numbers come from the simulator."""
+        return answers.simulated(self.environment)
 
     @property
     def badge(self) -> str:
@@ -156,6 +163,7 @@ def build(study: StudyRecord) -> Report:
         found=found,
         headline=answers.sentence(study, found),
         verdict=answers.verdict_sentence(found),
+        lead=answers.lead_sentence(found, spec.model),
         figures=_figures(found, time, spec.objective),
         chosen=chosen,
         diff=_diff(spec.config_pbtxt, chosen.config_pbtxt) if chosen else (),

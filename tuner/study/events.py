@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
+    from tuner.judge.goal import Objective
     from tuner.judge.rank import Ranked
     from tuner.measure.measurement import Measurement, Workload
     from tuner.measure.record import Params, Role, TrialRecord
@@ -20,12 +21,14 @@ class StudyOpened:
         done: configurations that it holds.
         trials: how many it is to hold.
         proofs: at most so many measurements follow for the proof.
+        objective: what is to be improved.
     """
 
     name: str
     done: int
     trials: int
     proofs: int
+    objective: Objective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +73,13 @@ class LevelMeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEnded:
-    """A trial is on disk; ``best`` and ``baseline`` are what is known by now."""
+    """A trial is on disk; ``best`` and ``baseline`` are what is known by now.
+
+    ``spoken`` is the level that speaks for it; None where none was measured.
+    """
 
     record: TrialRecord
+    spoken: Ranked | None
     best: Ranked | None
     baseline: Ranked | None
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOCK = "lock"
+_ASIDE = "before-"
 
 
 @contextmanager
@@ -66,13 +67,42 @@ def require_writable(folder: Path, option: str) -> None:
         ) from error
 
 
+def require_makeable(folder: Path, option: str) -> None:
+    """Check as `require_writable` does, and make nothing.
+
+    Raises:
+        UsageError: files could not be made there.
+    """
+    whole = folder.absolute()
+    nearest = next(place for place in (whole, *whole.parents) if os.access(place, os.F_OK))
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise UsageError(
+            f"cannot write to {folder}: {nearest} is no folder that may be written to; name "
+            f"another one with {option}."
+        )
+
+
+def require_name(name: str) -> None:
+    """Check that a study's name can be the name of its folder and its page.
+
+    Raises:
+        UsageError: it leads elsewhere, or is one that folders of studies or pages use themselves.
+    """
+    taken = {"", ".", "..", "index"}
+    if name in taken or "/" in name or "\0" in name or name.startswith(_ASIDE):
+        raise UsageError(
+            f"a study cannot be named {name!r}: its folder and page go by the name, and index and "
+            f"{_ASIDE}… are taken; give another one with --study."
+        )
+
+
 def set_aside(folder: Path) -> Path | None:
     """Move a study's record and evidence to a subfolder of its own; None where there is none."""
     held = [entry for entry in folder.iterdir() if entry.name != _LOCK and not _is_aside(entry)]
     if not held:
         return None
     number = 1 + sum(map(_is_aside, folder.iterdir()))
-    aside = folder / f"before-{number}"
+    aside = folder / f"{_ASIDE}{number}"
     aside.mkdir()
     for entry in held:
         entry.rename(aside / entry.name)
@@ -80,4 +110,4 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def _is_aside(entry: Path) -> bool:
-    return entry.name.startswith("before-")
+    return entry.name.startswith(_ASIDE)

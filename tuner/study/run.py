@@ -121,8 +121,16 @@ class StudyRun:
             self._measure_in_turn((found.chosen,), found.default, rounds, verification=number)
 
     def _open(self, trials: int, *, proofs: int) -> None:
-        name = self._store.header.spec.name
-        self._observer.on(StudyOpened(name=name, done=self.done, trials=trials, proofs=proofs))
+        spec = self._store.header.spec
+        self._observer.on(
+            StudyOpened(
+                name=spec.name,
+                done=self.done,
+                trials=trials,
+                proofs=proofs,
+                objective=spec.objective,
+            )
+        )
 
     @contextmanager
     def _working(self) -> Iterator[None]:
@@ -154,6 +162,8 @@ class StudyRun:
             if proposal is None:
                 return f"all {self.done} configurations of the search space have been tried."
             self._next(Task(role="search", params=proposal.params, why=proposal.why))
+        if self.done > trials:
+            return f"{self.done} trials are done; {trials} were asked for."
         return f"{self.done} of {trials} trials are done."
 
     def _prove(self, rounds: int) -> None:
@@ -246,7 +256,9 @@ class StudyRun:
         if interrupt is not None:
             raise interrupt
         best, spoken = self._best(), self._speaks(record)
-        self._observer.on(TrialEnded(record=record, best=best, baseline=self._baseline))
+        self._observer.on(
+            TrialEnded(record=record, spoken=spoken, best=best, baseline=self._baseline)
+        )
         return self._tell(trial, record, spoken)
 
     def _values(self, trial: optuna.Trial) -> Params:

@@ -25,10 +25,10 @@ def noisy(rng: np.random.Generator, batches: int) -> NDArray[np.float64]:
     return rng.lognormal(math.log(10), 0.05, batches)
 
 
-def found(trace: Trace, clients: int, **options: float) -> dict[str, str]:
+def found(trace: Trace, clients: int, client_cores: float = 1.0) -> dict[str, str]:
     steady, _ = split_warm_up(trace)
     workload = Workload(load=ClosedLoop(concurrency=clients))
-    seen = caveats(steady, workload=workload, latency=latency(steady), **options)
+    seen = caveats(steady, workload=workload, latency=latency(steady), client_cores=client_cores)
     assert all(caveat.code in CODES for caveat in seen)
     return {caveat.code: caveat.message for caveat in seen}
 
