@@ -18,7 +18,7 @@ help:
 	@echo 'make clean  remove .venv'
 
 demo: $(VENV)/local.stamp
-	$(BIN)/tune falcon_tiny --trials 12
+	$(BIN)/tune falcon_tiny --trials 12 --window 2
 
 test: $(VENV)/dev.stamp
 	$(BIN)/pytest
