@@ -18,7 +18,7 @@ help:
 	@echo 'make clean  remove .venv'
 
 demo: $(VENV)/local.stamp
-	$(BIN)/tune falcon_tiny --trials 12 --window 2
+	$(BIN)/tune falcon_tiny --trials 12 --window 2 --precision 10% --proof-rounds 3
 
 test: $(VENV)/dev.stamp
 	$(BIN)/pytest
