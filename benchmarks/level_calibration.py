@@ -41,7 +41,6 @@ from tuner.model.repository import find_model, stage
 from tuner.servers.local import LocalServer
 from tuner.simulator.adapters import simulated
 from tuner.simulator.cost import CostModel
-from tuner.study.length import SCREENING
 from tuner.study.level import Levels
 from tuner.study.stopwatch import Stopwatch
 from tuner.telemetry.machine import MachineTelemetry
@@ -52,15 +51,17 @@ if TYPE_CHECKING:
     from tuner.measure.measurement import Measurement
     from tuner.servers.port import Endpoint
     from tuner.study.bench import Bench
-    from tuner.study.length import Care
 
 METRICS = ("throughput", "p50", "p99")
 LOW_PCT, HIGH_PCT = 93.0, 97.0
 TRUTH_RUNS, TRUTH_S = 12, 150.0
 LIGHT = Path(__file__).parents[1] / "tests" / "models" / "light"
-LIGHT_S = 3.0
+LIGHT_S = 4.0
+LIGHT_PARAMETERS = {"base_ms": "5", "per_row_ms": "0.5", "cv": "0.3"}
+"""Times that differ as those of a real service do. Without that, the machine's own drift between
+two runs (13 µs of a request's 2.8 ms here) is wider than any interval that one run can know."""
 LIGHT_CLIENTS = 1
-"""More would share each other's fate, and 3 s would be too short for any p99."""
+"""More would share each other's fate, and 4 s would be too short for any p99."""
 START_S = 60.0
 
 Interval = tuple[float, float, float]
@@ -142,10 +143,8 @@ SERVICES = (
 )
 
 
-def measured(
-    bench: Bench, endpoint: Endpoint, workload: Workload, care: Care | None, folder: Path
-) -> Measurement:
-    """Measure one level as a trial does; without a care, as one that may be the answer."""
+def measured(bench: Bench, endpoint: Endpoint, workload: Workload, folder: Path) -> Measurement:
+    """Measure one level as a trial measures one that may be the answer."""
     found: list[Measurement] = []
     levels = Levels(
         bench=bench,
@@ -155,7 +154,7 @@ def measured(
         observer=Unwatched(),
         measured=found,
     )
-    levels.measure(workload, care or levels.close_look)
+    levels.measure(workload, levels.close_look)
     return found[0]
 
 
@@ -232,7 +231,7 @@ def simulated_service(service: Service, *, runs: int) -> dict[str, dict[str, flo
         found = []
         for _ in range(runs):
             with serving() as endpoint:
-                level = measured(bench, endpoint, workload, None, folder)
+                level = measured(bench, endpoint, workload, folder)
             found.append(intervals(level))
     return coverage(found, truth)
 
@@ -266,9 +265,7 @@ def on_light(arguments: argparse.Namespace) -> int:
         server, load = LocalServer(study=root), PerfAnalyzer(study=root, cache=root / "cache")
         versions = {**server.describe(), **load.describe()}
         if len(runs) < arguments.runs:
-            text = model.config.text.replace('"10"', '"2"').replace('"1"', '"0.25"')
-            quick = ModelConfig.parse(text, path=model.config.path)
-            repository = stage(model, quick, root / "repository")
+            repository = stage(model, _noisy(model.config), root / "repository")
             with (
                 server.serving(
                     repository=repository, model=model.name, log=root / "log", deadline_s=START_S
@@ -285,7 +282,7 @@ def on_light(arguments: argparse.Namespace) -> int:
                 workload = Workload(load=ClosedLoop(concurrency=LIGHT_CLIENTS))
                 while len(runs) < arguments.runs and time.monotonic() < ends_at:
                     folder = Path(tempfile.mkdtemp(dir=root))
-                    level = measured(bench, endpoint, workload, SCREENING, folder)
+                    level = measured(bench, endpoint, workload, folder)
                     run = {
                         **intervals(level),
                         "seconds": level.duration_s,
@@ -312,6 +309,16 @@ def on_light(arguments: argparse.Namespace) -> int:
         details={"coverage": summary, "neighbours_agree_pct": agree, "runs": runs},
         versions=versions,
     )
+
+
+def _noisy(light: ModelConfig) -> ModelConfig:
+    """The light test model's configuration with the parameters of the calibration."""
+    head, _, _ = light.text.partition("parameters [")
+    entries = ", ".join(
+        f'{{ key: "{key}" value: {{ string_value: "{value}" }} }}'
+        for key, value in LIGHT_PARAMETERS.items()
+    )
+    return ModelConfig.parse(f"{head}parameters [ {entries} ]\n", path=light.path)
 
 
 def neighbours_agree(runs: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -1,6 +1,7 @@
 """A model that only takes time: ``base_ms + per_row_ms x rows`` per execute; it echoes its text.
 
-The remaining parameters of config.pbtxt plant one fault each, for tests; absent means off:
+With ``cv`` in config.pbtxt that is the mean of a log-normal time, and ``cv`` its relative standard
+deviation. The remaining parameters plant one fault each, for tests; absent means off:
 
 ==================  ===============================================================
 ``fail_load``       loading ends with this text as the error
@@ -15,6 +16,8 @@ The remaining parameters of config.pbtxt plant one fault each, for tests; absent
 from __future__ import annotations
 
 import json
+import math
+import random
 import time
 from typing import Any
 
@@ -34,6 +37,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(parameters["fail_load"])
         self.base_s = float(parameters["base_ms"]) / 1e3
         self.per_row_s = float(parameters["per_row_ms"]) / 1e3
+        self.sigma = math.sqrt(math.log1p(float(parameters.get("cv", "0")) ** 2))
+        self.random = random.Random(args["model_instance_name"])  # noqa: S311 - a simulation
         self.warm_at = time.monotonic() + float(parameters.get("warmup_s", "0"))
         self.pause_every_s = float(parameters.get("pause_every_s", "inf"))
         self.pause_s = float(parameters.get("pause_ms", "0")) / 1e3
@@ -62,6 +67,8 @@ class TritonPythonModel:
 
     def _seconds(self, rows: int, now: float) -> float:
         seconds = self.base_s + self.per_row_s * rows
+        if self.sigma:
+            seconds *= self.random.lognormvariate(-(self.sigma**2) / 2, self.sigma)
         if now < self.warm_at:
             seconds *= WARMUP_FACTOR
         if now >= self.next_pause_at:
