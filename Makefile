@@ -1,6 +1,6 @@
 # Two commands for a newcomer: `make demo` and `make test`. Each sets up .venv by itself.
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint lock clean bench-measure
+.PHONY: help demo test lint lock clean bench-measure bench-search
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,7 @@ help:
 	@echo 'make test   set up and run the tests'
 	@echo 'make lint   format, lint, types and import contracts'
 	@echo 'make bench-measure  how far the numbers can be trusted, about an hour; results in benchmarks/results'
+	@echo 'make bench-search   how many trials the search needs, half an hour; results in benchmarks/results'
 	@echo 'make lock   resolve the pinned versions of constraints.txt anew'
 	@echo 'make clean  remove .venv'
 
@@ -56,6 +57,14 @@ bench-measure: $(VENV)/local.stamp
 	  echo "== $$run"; set -- $$run; script=$$1; shift; \
 	  name=$$(echo "$$run" | sed 's/ --.*//; s/ /_/g'); \
 	  $(BIN)/python benchmarks/$$script.py "$$@" --json benchmarks/results/$$name.json || status=1; \
+	done; exit $$status
+
+# One thread a process: the matrices are small, and the processes fill the processor.
+bench-search: $(VENV)/local.stamp
+	@status=0; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; \
+	for run in search_targets search_warm_start; do \
+	  echo "== $$run"; \
+	  $(BIN)/python benchmarks/$$run.py --json benchmarks/results/$$run.json || status=1; \
 	done; exit $$status
 
 # torch pins its own CUDA packages exactly, so they are left to it: a build for CPUs has none.

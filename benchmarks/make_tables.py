@@ -2,7 +2,8 @@
 
     python benchmarks/make_tables.py [NAME …]
 
-writes ``benchmarks/tables/NAME.csv``. Each level is a small discrete-event run of a dynamic
+writes ``benchmarks/tables/NAME.csv``, and those that are kept for the last check to
+``benchmarks/tables/held_out/NAME.csv``. Each level is a small discrete-event run of a dynamic
 batcher under a closed loop: requests queue, an instance that is free takes a full batch at once
 and a part of one when its oldest request has waited for the queue delay. Compute times come from
 the family's own formula with noise, on purpose in other shapes than those that the search assumes
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import csv
 import heapq
-import math
 import random
 import sys
 import zlib
@@ -22,8 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from table_families import FAMILIES, HELD_OUT
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from table_families import Family
 
 TABLES = Path(__file__).parent / "tables"
 COLUMNS = (
@@ -36,102 +38,6 @@ COLUMNS = (
     "gpu_memory_mb",
     "status",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """A kind of model and machine.
-
-    Attributes:
-        compute_ms: time of a batch of so many rows while so many instances are busy.
-        memory_mb: what a configuration (largest batch, instances) takes.
-        memory_total_mb: what there is.
-        instances: how many are tried.
-        delays_us: queue delays that are tried.
-        largest_load: highest concurrency.
-        jitter: relative standard deviation of a batch's time.
-        reading_error: relative standard deviation of a level's readings on top.
-    """
-
-    compute_ms: Callable[[int, int], float]
-    memory_mb: Callable[[int, int], float]
-    memory_total_mb: float = 80_000
-    instances: tuple[int, ...] = (1, 2, 3, 4)
-    delays_us: tuple[int, ...] = (0, 500, 5_000, 50_000)
-    largest_load: int = 512
-    jitter: float = 0.05
-    reading_error: float = 0.005
-
-
-FAMILIES: dict[str, Family] = {
-    # 10 ms + 1 ms a row, three instances that do not touch each other.
-    "light": Family(
-        compute_ms=lambda rows, _: 10 + rows,
-        memory_mb=lambda rows, copies: copies * (900 + rows),
-        instances=(1, 2, 3),
-    ),
-    # Every row costs; the device is full with one instance, a second hides the host's part.
-    "compute_bound": Family(
-        compute_ms=lambda rows, busy: 4 + 1.5 * rows * busy**0.98,
-        memory_mb=lambda rows, copies: copies * (3_000 + 20 * rows),
-    ),
-    # Weights are read once per batch, whatever its size; instances share the bandwidth.
-    "memory_bound": Family(
-        compute_ms=lambda rows, busy: (25 + 0.06 * rows) * (1 + 0.7 * (busy - 1)),
-        memory_mb=lambda rows, copies: copies * (7_000 + 30 * rows),
-        instances=(1, 2, 3, 4, 5, 6),
-    ),
-    # falcon7b on an H100: facts measured at batch 1 and 128 with one, two and four instances.
-    "launch_bound": Family(
-        compute_ms=lambda rows, busy: (110 + 0.23 * rows) * (1 + 0.54 * (busy - 1)),
-        memory_mb=lambda rows, copies: copies * (15_100 + 4 * rows),
-        instances=(1, 2, 3, 4, 5, 6),
-        largest_load=1024,
-    ),
-    # Two instances hardly meet, four thrash; batches beyond 32 fall out of the cache.
-    "contention": Family(
-        compute_ms=lambda rows, busy: (
-            (6 + 0.4 * rows + 1.6 * max(0, rows - 32)) * {1: 1.0, 2: 1.1, 3: 1.9, 4: 3.4}[busy]
-        ),
-        memory_mb=lambda rows, copies: copies * (2_000 + 10 * rows),
-        jitter=0.08,
-    ),
-    # Few clients and a large fixed cost: what is gathered before the start decides.
-    "delay_sensitive": Family(
-        compute_ms=lambda rows, busy: (60 + 0.5 * rows) * (1 + 0.85 * (busy - 1)),
-        memory_mb=lambda rows, copies: copies * (4_000 + 10 * rows),
-        delays_us=(0, 200, 1_000, 5_000, 20_000, 100_000),
-        largest_load=64,
-    ),
-    # Eight instances are allowed and two of five configurations do not load.
-    "many_out_of_memory": Family(
-        compute_ms=lambda rows, busy: (30 + 0.3 * rows) * (1 + 0.35 * (busy - 1)),
-        memory_mb=lambda rows, copies: copies * (9_000 + 90 * rows),
-        memory_total_mb=60_000,
-        instances=(1, 2, 3, 4, 5, 6, 7, 8),
-        delays_us=(0, 2_000, 20_000),
-    ),
-    # Nearly all of it is activations: batch and instances compete for the same memory.
-    "activations": Family(
-        compute_ms=lambda rows, busy: (12 + 0.9 * rows**0.9) * (1 + 0.25 * (busy - 1)),
-        memory_mb=lambda rows, copies: copies * (1_500 + 420 * rows),
-        memory_total_mb=32_000,
-        instances=(1, 2, 3, 4, 5, 6),
-        delays_us=(0, 2_000, 20_000),
-    ),
-    # Rows are padded to tiles of 16: time is a staircase.
-    "tiles": Family(
-        compute_ms=lambda rows, busy: (3 + 9 * math.ceil(rows / 16)) * (1 + 0.3 * (busy - 1)),
-        memory_mb=lambda rows, copies: copies * (5_000 + 15 * rows),
-    ),
-    # A processor with two cores: instances share time, longer batches spill.
-    "two_cores": Family(
-        compute_ms=lambda rows, busy: (4 + 0.5 * rows**1.12) * max(1.0, busy / 2) ** 1.15,
-        memory_mb=lambda rows, copies: copies * (400 + 2 * rows),
-        jitter=0.12,
-        reading_error=0.015,
-    ),
-}
 
 
 @dataclass(kw_only=True)
@@ -227,12 +133,15 @@ def rows(name: str, family: Family) -> list[tuple[object, ...]]:
 def main() -> None:
     """Write the named tables, or all."""
     TABLES.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or FAMILIES:
-        path = TABLES / f"{name}.csv"
+    families = FAMILIES | HELD_OUT
+    for name in sys.argv[1:] or families:
+        folder = TABLES / "held_out" if name in HELD_OUT else TABLES
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.csv"
         with path.open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(rows(name, FAMILIES[name]))
+            writer.writerows(rows(name, families[name]))
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
 
 

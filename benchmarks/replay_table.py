@@ -16,19 +16,31 @@ from tuner.space.knobs import Knob, SearchSpace
 from tuner.space.triton import INSTANCE_COUNT, MAX_BATCH_SIZE, MAX_QUEUE_DELAY_US
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tuner.measure.record import Params
 
+COLUMNS = (
+    MAX_BATCH_SIZE,
+    INSTANCE_COUNT,
+    MAX_QUEUE_DELAY_US,
+    "concurrency",
+    "throughput_per_s",
+    "p99_ms",
+    "gpu_memory_mb",
+    "status",
+)
 KNOBS = (MAX_BATCH_SIZE, INSTANCE_COUNT, MAX_QUEUE_DELAY_US)
 GROWTH = 1.02
+WORST_VIOLATION = 10.0
 
 Key: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One measured level."""
+    """One measured level; a p99 that was not measured keeps no limit."""
 
     throughput_per_s: float
     p99_ms: float
@@ -46,27 +58,19 @@ class Table:
     def __init__(self, path: Path, p99_ms: float | None) -> None:
         self.path = path
         self.p99_ms = p99_ms
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read(path)
         self.names = tuple(name for name in KNOBS if len({row[name] for row in rows}) > 1)
         self.levels: dict[Key, dict[int, Level]] = {}
         for row in rows:
-            levels = self.levels.setdefault(tuple(int(row[name]) for name in self.names), {})
-            if row["status"] == "ok":
-                levels[int(row["concurrency"])] = Level(
-                    throughput_per_s=float(row["throughput_per_s"]),
-                    p99_ms=float(row["p99_ms"]),
-                    memory_mb=float(row["gpu_memory_mb"]) if row["gpu_memory_mb"] else None,
-                )
-        self.constant = {name: int(rows[0][name]) for name in KNOBS if name not in self.names}
-        self.loads = sorted({load for levels in self.levels.values() for load in levels})
-        self.best = max(
-            (self._score(level) for levels in self.levels.values() for level in levels.values()),
-            default=0.0,
-        )
-        if self.best <= 0:
-            raise SystemExit(f"{path}: no level keeps a p99 of {p99_ms} ms; raise --p99-ms.")
-        self._trials: dict[Key, Seen] = {}
+            levels = self.levels.setdefault(tuple(whole(row[name]) for name in self.names), {})
+            if row["status"] == "ok" and float(row["throughput_per_s"]) > 0:
+                levels[whole(row["concurrency"])] = level(row)
+        self.constant = {name: whole(rows[0][name]) for name in KNOBS if name not in self.names}
+        self.loads = sorted({load for levels in self.levels.values() for load in levels}) or [1]
+        self.best = max((self._score(one) for one in self._all()), default=0.0)
+        """0 where nothing keeps the limit."""
+        self._lowest = {name: min(k[i] for k in self.levels) for i, name in enumerate(self.names)}
+        self._trials: dict[tuple[Key, int | None], Seen] = {}
 
     def space(self, seed: int) -> SearchSpace:
         """Its configurations, starting from one that the seed draws."""
@@ -74,27 +78,52 @@ class Table:
             Knob(name=name, values=tuple(sorted({key[place] for key in self.levels})))
             for place, name in enumerate(self.names)
         )
-        starts = [key for key in self.levels if self.levels[key] and self._untuned(key)]
+        served = [key for key in self.levels if self.levels[key]] or list(self.levels)
+        starts = [key for key in served if self._untuned(key)] or served
         start = starts[np.random.default_rng(seed).integers(len(starts))]
         return SearchSpace(
             knobs=knobs, rules=(self._nearest,), default=dict(zip(self.names, start, strict=True))
         )
 
-    def trial(self, params: Params) -> Seen:
-        """Measure a configuration; the same answer each time."""
+    def trial(self, params: Params, start: int | None = None) -> Seen:
+        """Measure a configuration; the same answer each time.
+
+        Args:
+            params: the configuration.
+            start: requests in flight at which to begin; None where nobody knows better than to
+                begin with one, and what fills the instances.
+        """
         key = self._key(params)
-        if key not in self._trials:
-            self._trials[key] = self._measure(key, params)
-        return self._trials[key]
+        if (key, start) not in self._trials:
+            self._trials[key, start] = self._measure(key, params, start)
+        return self._trials[key, start]
 
     def found(self, seen: Seen) -> float:
         """A trial's value as a fraction of the table's best; 0 where it is not feasible."""
-        return seen.value / self.best if seen.value is not None and seen.violation <= 0 else 0.0
+        keeps = seen.value is not None and seen.violation <= 0 < self.best
+        return seen.value / self.best if keeps and seen.value is not None else 0.0
 
-    def _measure(self, key: Key, params: Params) -> Seen:
+    @property
+    def out_of_memory(self) -> float:
+        """The share of its configurations that do not load."""
+        return sum(not levels for levels in self.levels.values()) / len(self.levels)
+
+    def binding_limit_ms(self) -> float:
+        """A p99 limit that binds and that something keeps.
+
+        20 % above the lowest p99 at which half of the highest throughput can be had.
+        """
+        half = 0.5 * max(one.throughput_per_s for one in self._all())
+        lowest = min(one.p99_ms for one in self._all() if one.throughput_per_s >= half)
+        return float(f"{1.2 * lowest:.3g}")
+
+    def _all(self) -> Iterator[Level]:
+        return (one for levels in self.levels.values() for one in levels.values())
+
+    def _measure(self, key: Key, params: Params, start: int | None) -> Seen:
         if not self.levels[key]:
             return Seen(params=params, value=None, rejected=True)
-        asked = self._ladder(key)
+        asked = self._ladder(key, start)
         measured = [self.levels[key][load] for load in asked]
         scores = [self._score(level) for level in measured]
         levels = tuple(
@@ -107,28 +136,38 @@ class Table:
         return Seen(
             params=params,
             value=nearest.throughput_per_s,
-            violation=nearest.p99_ms / self.p99_ms - 1,
+            violation=min(nearest.p99_ms / self.p99_ms - 1, WORST_VIOLATION),
             levels=levels,
         )
 
-    def _ladder(self, key: Key) -> list[int]:
-        """The loads that a trial asks for: 1, what fills the instances, doubling, bisecting."""
-        have = sorted(self.levels[key])
+    def _full(self, key: Key) -> int:
+        """Requests that a configuration can execute at once."""
         knobs = {**self.constant, **dict(zip(self.names, key, strict=True))}
-        full = knobs[MAX_BATCH_SIZE] * knobs[INSTANCE_COUNT]
-        place = min(range(len(have)), key=lambda i: abs(math.log(have[i] / full)))
-        asked = [0]
-        last = self._score(self.levels[key][have[0]])
-        while place < len(have):
-            asked.append(place)
-            now = self._score(self.levels[key][have[place]])
-            if now < GROWTH * last and place > asked[0]:
+        return max(1, knobs[MAX_BATCH_SIZE]) * max(1, knobs[INSTANCE_COUNT])
+
+    def _ladder(self, key: Key, start: int | None) -> list[int]:
+        """The loads that a trial asks for: where to begin, doubling while it pays, bisecting.
+
+        Where nobody says where to begin, that is with one request and then what fills the
+        instances. Where a limit is broken there, half of it is next, and then one request.
+        """
+        have = sorted(self.levels[key])
+        scores = [self._score(self.levels[key][load]) for load in have]
+        wanted = self._full(key) if start is None else start
+        place = min(range(len(have)), key=lambda i: abs(math.log(have[i] / wanted)))
+        asked = [0, place] if start is None else [place]
+        if start is not None and scores[place] == 0:
+            asked += [max(0, place - 1)] if scores[max(0, place - 1)] else [max(0, place - 1), 0]
+        last = scores[place]
+        for above in range(place + 1, len(have) if last or start is None else 0):
+            asked.append(above)
+            if scores[above] < GROWTH * last:
                 break
-            last, place = now, place + 1
+            last = scores[above]
         # Between the highest load that keeps the limit and the lowest that does not.
         while True:
-            kept = [i for i in asked if self._score(self.levels[key][have[i]]) > 0]
-            broken = [i for i in asked if self._score(self.levels[key][have[i]]) == 0]
+            kept = [i for i in asked if scores[i] > 0]
+            broken = [i for i in asked if scores[i] == 0]
             if not kept or not broken or min(broken) - max(kept) < 2:
                 break
             asked.append((max(kept) + min(broken)) // 2)
@@ -140,7 +179,7 @@ class Table:
 
     def _untuned(self, key: Key) -> bool:
         knobs = {**self.constant, **dict(zip(self.names, key, strict=True))}
-        lowest = {name: min(k[i] for k in self.levels) for i, name in enumerate(self.names)}
+        lowest = self._lowest
         return all(
             knobs[name] == lowest.get(name, knobs[name])
             for name in (INSTANCE_COUNT, MAX_QUEUE_DELAY_US)
@@ -162,6 +201,35 @@ class Table:
         return dict(zip(self.names, key, strict=True))
 
 
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table.
+
+    Raises:
+        SystemExit: it is no table of levels.
+    """
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = [name for name in COLUMNS if rows and rows[0].get(name) is None]
+    if missing or not rows:
+        what = f"lacks the column {', '.join(missing)}" if missing else "has no rows"
+        raise SystemExit(f"{path} {what}; a table has the columns {', '.join(COLUMNS)}.")
+    return rows
+
+
+def level(row: dict[str, str]) -> Level:
+    """The numbers of a row."""
+    return Level(
+        throughput_per_s=float(row["throughput_per_s"]),
+        p99_ms=float(row["p99_ms"] or math.inf),
+        memory_mb=float(row["gpu_memory_mb"]) if row["gpu_memory_mb"] else None,
+    )
+
+
+def whole(text: str) -> int:
+    """An integer, also where it was written as 8.0."""
+    return int(float(text))
+
+
 def measurement(load: int, level: Level) -> Measurement:
     """A level of a table in the form in which a trial hands it over."""
     memory = None if level.memory_mb is None else int(level.memory_mb * 1e6)
@@ -173,7 +241,7 @@ def measurement(load: int, level: Level) -> Measurement:
             p50_ms=None,
             p90_ms=None,
             p95_ms=None,
-            p99_ms=exactly(level.p99_ms),
+            p99_ms=exactly(level.p99_ms) if math.isfinite(level.p99_ms) else None,
         ),
         server=None,
         batches=(),

@@ -10,8 +10,9 @@ its highest throughput over its levels, with ``--p99-ms`` over those that keep t
 
 All algorithms start from the same configuration, drawn by the seed among those that a user who
 has not tuned may have (fewest instances, no delay, a batch of at most 8), and all climb the same
-ladder of levels, so that only the order of the configurations differs. ``quick`` is our own
-hill climbing after the description of Model Analyzer's quick mode; it ends when it is done.
+ladder of levels; only ours says with each configuration at which load to begin. ``quick`` is our
+own hill climbing after the description of Model Analyzer's quick mode; it ends when it is done.
+Where nothing in a table keeps the limit, nothing is found: 0 after each trial.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +57,7 @@ def proposer(name: str, table: Table, space: SearchSpace, seed: int) -> Proposer
         case "quick":
             return Quick(space)
         case _:
-            raise SystemExit(f"no algorithm {name}; there are {', '.join(ALGORITHMS)}")
+            raise ValueError(f"no algorithm {name}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +69,14 @@ class Replay:
         oom: launches that ran out of memory.
         levels: levels measured.
         slowest_s: the longest that one proposal took.
+        gains: expected gain of each proposal, where the algorithm says one.
     """
 
     found: tuple[float, ...]
     oom: int
     levels: int
     slowest_s: float
+    gains: tuple[float | None, ...]
 
     @property
     def trials(self) -> float:
@@ -80,11 +85,22 @@ class Replay:
 
 
 def replay(path: Path, p99_ms: float | None, name: str, seed: int, trials: int) -> Replay:
-    """Run one search against a table."""
-    table = Table(path, p99_ms)
-    searcher = proposer(name, table, table.space(seed), seed)
+    """Run one search of that name against a table."""
+    table = load(path, p99_ms)
+    return follow(proposer(name, table, table.space(seed), seed), table, trials)
+
+
+@cache
+def load(path: Path, p99_ms: float | None) -> Table:
+    """Read a table once a process; its trials are remembered."""
+    return Table(path, p99_ms)
+
+
+def follow(searcher: Proposer, table: Table, trials: int) -> Replay:
+    """Do what an algorithm proposes, trial after trial."""
     history: list[Seen] = []
     found: list[float] = []
+    gains: list[float | None] = []
     slowest = 0.0
     while len(found) < trials:
         began = time.perf_counter()
@@ -93,13 +109,15 @@ def replay(path: Path, p99_ms: float | None, name: str, seed: int, trials: int) 
         if proposal is None:
             found += [max(found, default=0.0)] * (trials - len(found))
             break
-        history.append(table.trial(proposal.params))
+        gains.append(proposal.expected_gain)
+        history.append(table.trial(proposal.params, proposal.concurrency))
         found.append(max(found[-1] if found else 0.0, table.found(history[-1])))
     return Replay(
         found=tuple(found),
         oom=sum(seen.rejected for seen in history),
         levels=sum(len(seen.levels) for seen in history),
         slowest_s=slowest,
+        gains=tuple(gains),
     )
 
 
@@ -133,10 +151,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--p99-ms", type=float)
     parser.add_argument("--algorithms", default=",".join(ALGORITHMS))
-    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     names = asked.algorithms.split(",")
+    for unknown in set(names) - set(ALGORITHMS):
+        parser.error(f"no algorithm {unknown}; there are {', '.join(ALGORITHMS)}")
     result: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(asked.workers) as pool:
         for path in asked.tables:

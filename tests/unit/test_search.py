@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_models import CLIENTS, level, light, triton_space
 
-from tuner.measure.estimate import Estimate
-from tuner.measure.measurement import (
-    BatchTime,
-    ClosedLoop,
-    GpuUse,
-    Latency,
-    Measurement,
-    Workload,
-)
 from tuner.search import batcher, encoding, gaussian, memory
 from tuner.search.model_guided import ModelGuided
 from tuner.search.optuna_samplers import OptunaProposer
@@ -28,27 +21,12 @@ from tuner.space.triton import (
     DYNAMIC_BATCHING,
     INSTANCE_COUNT,
     MAX_BATCH_SIZE,
-    MAX_QUEUE_DELAY_US,
-    Bounds,
-    search_space,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.measure.record import Params
-
-CLIENTS = 512
-
-
-def triton_space(*, instances: int = 3, batch: int = 128) -> SearchSpace:
-    default: Params = {
-        DYNAMIC_BATCHING: False,
-        MAX_BATCH_SIZE: 8,
-        MAX_QUEUE_DELAY_US: 0,
-        INSTANCE_COUNT: 1,
-    }
-    return search_space(default, Bounds(max_batch_size=batch, max_instance_count=instances))
 
 
 def proposers(space: SearchSpace, seed: int = 0) -> list[Proposer]:
@@ -58,58 +36,6 @@ def proposers(space: SearchSpace, seed: int = 0) -> list[Proposer]:
         OptunaProposer(space, sampler="gp", seed=seed),
         OptunaProposer(space, sampler="random", seed=seed),
     ]
-
-
-def exactly(value: float) -> Estimate:
-    return Estimate(value=value, low=value, high=value, n_effective=100.0)
-
-
-def level(
-    params: Params, clients: int, *, memory_gb: float | None = None, total_gb: float | None = None
-) -> Measurement:
-    """The light test model under a closed loop: 10 ms + 1 ms a row, instances apart."""
-    at = encoding.setting([params], [float(clients)], request_rows=1)
-    instances = min(at.instances[0], clients)
-    rows = min(at.batch[0], max(1.0, clients / (at.instances[0] + 1))) if at.joins[0] else 1.0
-    throughput = 1e3 * instances * rows / (10 + rows)
-    return Measurement(
-        workload=Workload(load=ClosedLoop(concurrency=clients)),
-        throughput_per_s=exactly(throughput),
-        latency=Latency(
-            mean_ms=exactly(1e3 * clients / throughput),
-            p50_ms=None,
-            p90_ms=None,
-            p95_ms=None,
-            p99_ms=exactly(1.2e3 * clients / throughput),
-        ),
-        server=None,
-        batches=(BatchTime(size=max(1, int(rows)), count=50, compute_ms=10.0 + int(rows)),),
-        gpus=()
-        if memory_gb is None
-        else (
-            GpuUse(
-                uuid="GPU-0",
-                utilization_pct=None,
-                memory_peak_bytes=int(memory_gb * 1e9),
-                memory_total_bytes=None if total_gb is None else int(total_gb * 1e9),
-                power_w=None,
-            ),
-        ),
-        host=None,
-        requests=1000,
-        errors=0,
-        duration_s=1.0,
-        discarded_s=0.0,
-        caveats=(),
-    )
-
-
-def light(params: Params) -> Seen:
-    """A trial of the light test model."""
-    levels = tuple(level(params, clients) for clients in (1, 8, 64, CLIENTS))
-    return Seen(
-        params=params, value=max(one.throughput_per_s.value for one in levels), levels=levels
-    )
 
 
 def search(proposer: Proposer, trials: int) -> list[Seen]:
@@ -290,6 +216,28 @@ def test_the_expected_gain_ends_up_small_once_the_best_is_known() -> None:
     assert 0 <= last.expected_gain < 0.02
 
 
+def test_trials_that_nothing_is_expected_of_go_to_what_is_nearest_to_the_best() -> None:
+    space = triton_space()
+    proposer = ModelGuided(space, seed=0, max_concurrency=CLIENTS)
+    values = [seen.value or 0.0 for seen in search(proposer, 32)]
+    assert min(values[15:]) >= 0.7 * max(values)
+
+
+def test_a_single_bad_surprise_does_not_make_everything_else_promising() -> None:
+    space = triton_space()
+    proposer = ModelGuided(space, seed=0, max_concurrency=CLIENTS)
+    history = search(proposer, 12)
+    usual = proposer.propose(history)
+    worst = min(history[1:], key=lambda seen: seen.value or 0.0)
+    broken = [replace(s, value=0.02 * (s.value or 0.0)) if s is worst else s for s in history]
+    surprised = proposer.propose(broken)
+    assert usual is not None
+    assert surprised is not None
+    assert usual.expected_gain is not None
+    assert surprised.expected_gain is not None
+    assert surprised.expected_gain < usual.expected_gain + 0.1
+
+
 def test_more_instances_of_what_did_not_load_are_not_proposed() -> None:
     space = triton_space(instances=6)
     proposer = ModelGuided(space, seed=0, max_concurrency=CLIENTS)
@@ -455,6 +403,17 @@ def test_a_delay_costs_only_while_batches_are_not_full() -> None:
     assert part_late < 0.5 * part
 
 
+def test_a_delay_gathers_only_where_it_lasts_until_all_have_sent_again() -> None:
+    # 64 clients, 100 ms a batch: gathered they are one batch, else two that take turns.
+    at = settings_of((64, 1, 0.5, 64), (64, 1, 20.0, 64), (16, 1, 0.5, 16))
+    beliefs = batcher.fit(at, np.array([320.0, 640.0, 160.0]), NOTHING, request_rows=1)
+    ahead = settings_of((32, 1, 0.5, 32), (128, 1, 0.5, 128), (128, 1, 20.0, 128))
+    small, large, large_late = most_likely(beliefs, beliefs.throughput(ahead))
+    assert small > 200
+    assert large == pytest.approx(640, rel=0.1)
+    assert large_late == pytest.approx(1280, rel=0.1)
+
+
 def test_full_instances_answer_no_faster_and_a_limit_never_raises_the_value() -> None:
     at = settings_of(*((8, 2, 0.0, 2**power) for power in range(9)))
     beliefs = batcher.fit(at, np.linspace(50, 600, 9), NOTHING, request_rows=1)
@@ -486,6 +445,13 @@ def test_the_gaussian_process_passes_through_what_it_saw_and_doubts_what_is_far(
     assert mixture.deviation()[2] > 3 * mixture.deviation()[0]
     assert mixture.weights.sum() == pytest.approx(1.0)
     assert (mixture.expected_improvement() >= 0).all()
+
+
+def test_the_chance_to_lie_above_a_bar_follows_the_mean() -> None:
+    mixture = learn([0.0, 0.4, 0.8, 1.2], [0.0, 1.0, 2.0, 3.0], [0.0, 1.5, 3.0])
+    low, middle, high = mixture.chance_above(0.6)
+    assert low < 0.1 < middle < 0.9 < high
+    assert mixture.bar() == pytest.approx(1.2, abs=0.1)
 
 
 def test_the_prior_mean_that_explains_the_observations_is_trusted() -> None:

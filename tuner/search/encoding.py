@@ -55,6 +55,12 @@ def setting(
     )
 
 
+def capacity(params: Params, *, request_rows: int) -> int:
+    """Requests that a configuration can execute at once."""
+    at = setting([params], [1.0], request_rows=request_rows)
+    return int(at.batch[0] // request_rows * at.instances[0])
+
+
 def features(
     configurations: Sequence[Params], knobs: Sequence[Knob], *, request_rows: int
 ) -> Array:
@@ -147,3 +153,12 @@ def _memory(levels: Sequence[Measurement]) -> tuple[float, float]:
     ]
     host = [(level.host.memory_peak_bytes, np.nan) for level in levels if level.host]
     return max(gpu or host, default=(np.nan, np.nan))
+
+
+def logarithm(values: Array) -> Array:
+    """On a scale where equal steps are equal shares; values of one sign, larger is better."""
+    if (values > 0).all():
+        return np.log(values)
+    if (values < 0).all():
+        return -np.log(-values)
+    return np.asarray(values / np.abs(values).max(initial=1e-9))

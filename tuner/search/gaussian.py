@@ -56,6 +56,10 @@ class Mixture:
         """Mean of the mixture, shape (candidates,)."""
         return np.asarray(self.weights @ self.means)
 
+    def bar(self) -> float:
+        """Mean over the parts of the best that each was shown."""
+        return float(self.weights @ self.bests)
+
     def deviation(self) -> Array:
         """Standard deviation of the mixture, shape (candidates,)."""
         spread = self.weights @ (self.deviations**2 + self.means**2) - self.mean() ** 2
@@ -68,6 +72,10 @@ class Mixture:
         density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
         improvement = gap * normal_cdf(z) + self.deviations * density
         return np.asarray(self.weights @ improvement)
+
+    def chance_above(self, bar: float) -> Array:
+        """Probability that each candidate lies above ``bar``, shape (candidates,)."""
+        return np.asarray(self.weights @ normal_cdf((self.means - bar) / self.deviations))
 
 
 def infer(

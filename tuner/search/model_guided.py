@@ -9,13 +9,17 @@ batching stands beside the beliefs and takes over where the evidence is against 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuner.search import batcher, encoding, gaussian, memory
+from tuner.search import earlier as earlier_studies
+from tuner.search import encoding, gaussian, memory
+from tuner.search.patience import NEGLIGIBLE_GAIN
 from tuner.search.port import Proposal
+from tuner.search.prediction import Conditions, predict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from tuner.measure.record import Params, Value
     from tuner.search.gaussian import Mixture
     from tuner.search.port import Proposer, Seen
+    from tuner.search.prediction import Prediction
     from tuner.space.knobs import SearchSpace
 
 Array: TypeAlias = NDArray[np.float64]
@@ -30,8 +35,11 @@ Array: TypeAlias = NDArray[np.float64]
 _UNINFORMED_LOG_WEIGHT = -4.0
 """Of the prior mean that knows nothing, against each single belief."""
 
-_LEVELS_COUNT = 0.5
-"""Levels of one trial err together, so each counts for less than an independent one."""
+_HEIGHTS_DIFFER = 1.0
+"""Log of the factor by which one belief may be higher or lower than the others."""
+
+_HOPELESS = 1.0
+"""Log of the factor below the best from which on all is alike."""
 
 _LIKELY_FEASIBLE = 0.9
 """Chance of serving within the limits where nothing near was tried."""
@@ -39,6 +47,12 @@ _LIKELY_FEASIBLE = 0.9
 _CAUTION = 2
 """Power of the chance to fit, one more with each rejection: a launch that fails costs a whole
 load and finds nothing, and a smaller step up would have told as much."""
+
+_LONG_SHOT = 1e-4
+"""Expected gain of what could reach the best with some luck; counts where nothing else does."""
+
+_EARLY = 3
+"""While fewer trials are known, the best of an earlier study comes next."""
 
 _LAST_CHANCE = 0.01
 """Of fitting, for what is tried when nothing likelier is left."""
@@ -54,6 +68,8 @@ class ModelGuided:
         max_concurrency: the heaviest load that is driven, in requests.
         request_batch: rows in each request.
         p99_limit_ms: a limit on p99 latency, where there is one.
+        earlier: what studies of the same model or architecture saw, judged by this
+            study's objective and limits; the configurations may lie outside the space.
     """
 
     def __init__(
@@ -64,13 +80,24 @@ class ModelGuided:
         max_concurrency: int = 1024,
         request_batch: int = 1,
         p99_limit_ms: float | None = None,
+        earlier: Sequence[Seen] = (),
     ) -> None:
         self._space = space
         self._seed = seed
-        self._max_rows = max_concurrency * request_batch
         self._request_batch = request_batch
-        self._p99_limit_ms = p99_limit_ms
+        self._conditions = Conditions(
+            max_concurrency=max_concurrency,
+            request_rows=request_batch,
+            p99_limit_ms=p99_limit_ms,
+        )
         self._candidates = space.candidates()
+        coordinates = encoding.features(self._candidates, space.knobs, request_rows=request_batch)
+        self._coordinates = {
+            _key(params): row for params, row in zip(self._candidates, coordinates, strict=True)
+        }
+        self._earlier = tuple(earlier)
+        self._log_prior = earlier_studies.log_prior(self._earlier, request_rows=request_batch)
+        self._earlier_best = earlier_studies.best(self._earlier, space)
 
     def propose(self, history: Sequence[Seen]) -> Proposal | None:
         """Propose what promises most; None when nothing is left that could serve."""
@@ -79,49 +106,78 @@ class ModelGuided:
             return Proposal(params=self._space.default, why="the configuration as it stands")
         unseen = [params for params in self._candidates if _key(params) not in taken]
         chance = self._chance_to_fit(unseen, history)
-        allowed = np.flatnonzero(chance > 0)
-        if not allowed.size:
+        worth_it = self._worth_a_launch(chance, history)
+        if not worth_it.any():
             return None
-        return self._most_promising([unseen[i] for i in allowed], chance[allowed], history)
+        prediction = predict(_serving(history), self._conditions, log_prior=self._log_prior)
+        proposal = self._best_of_earlier(unseen, chance, history) or self._choose(
+            [unseen[i] for i in np.flatnonzero(worth_it)], chance[worth_it], history, prediction
+        )
+        if prediction is None:
+            return proposal
+        return replace(proposal, concurrency=prediction.concurrency(proposal.params))
 
     def _chance_to_fit(self, unseen: Sequence[Params], history: Sequence[Seen]) -> Array:
-        """Probability that each loads; 0 where that is too little for a launch."""
+        """Probability that each loads; 0 only where it surely does not."""
         at = encoding.setting(unseen, [1.0] * len(unseen), request_rows=self._request_batch)
         loaded = encoding.loaded(history, request_rows=self._request_batch)
-        hopeless = memory.hopeless(at.batch, at.instances, loaded)
+        # Where memory does not explain a rejection, what is left may fit after all.
         chance = memory.chance_to_fit(at.batch, at.instances, loaded)
-        chance[hopeless] = 0.0
-        least = memory.least_chance(sum(seen.rejected for seen in history))
-        if (chance >= least).any():
-            chance[chance < least] = 0.0
-            return chance
-        # What is left may fit after all: rejections can have other causes than memory.
-        chance[~hopeless] = np.maximum(chance[~hopeless], _LAST_CHANCE)
-        return chance
+        return np.where(
+            memory.hopeless(at.batch, at.instances, loaded), 0.0, np.maximum(chance, _LAST_CHANCE)
+        )
 
-    def _most_promising(
+    def _worth_a_launch(self, chance: Array, history: Sequence[Seen]) -> NDArray[np.bool_]:
+        """Which are likely enough to load; where none is, what may load."""
+        least = memory.least_chance(sum(seen.rejected for seen in history))
+        likely = chance >= least
+        return likely if likely.any() else chance > 0
+
+    def _best_of_earlier(
         self, unseen: Sequence[Params], chance: Array, history: Sequence[Seen]
+    ) -> Proposal | None:
+        """What was best in an earlier study, as long as little is known of this one."""
+        known = self._earlier_best
+        if known is None or known not in unseen or len(history) >= _EARLY:
+            return None
+        if chance[unseen.index(known)] <= _LAST_CHANCE:
+            return None
+        return Proposal(params=known, why="the best of an earlier study")
+
+    def _choose(
+        self,
+        unseen: Sequence[Params],
+        chance: Array,
+        history: Sequence[Seen],
+        prediction: Prediction | None,
     ) -> Proposal:
-        serving = [seen for seen in history if seen.value is not None and not seen.rejected]
-        keeping = [seen for seen in serving if seen.violation <= 0]
+        serving = _serving(history)
         if not serving:
             return self._simplest(unseen, chance)
-        if keeping:
-            mixture = self._expect_value(unseen, keeping, serving)
-        else:
-            mixture = self._expect_violation(unseen, serving)
-        caution = _CAUTION + sum(seen.rejected for seen in history)
-        gain = mixture.expected_improvement() * chance**caution
-        gain *= self._chance_to_keep(unseen, history)
-        # What is as good as equal: the cheaper one, then by lot.
-        coordinates = self._features(unseen)
-        lot = np.random.default_rng([self._seed, len(history)]).random(len(unseen))
-        best = int(np.argmax(gain * (1 + 0.005 * lot) / (1 + 0.02 * coordinates.sum(axis=1))))
+        keeping = [seen for seen in serving if seen.violation <= 0]
+        welcome = chance ** (_CAUTION + sum(seen.rejected for seen in history))
+        welcome *= self._chance_to_keep(unseen, history)
+        welcome *= earlier_studies.caution(unseen, self._earlier, history)
+        if not keeping:
+            hope = self._hope_to_keep(unseen, serving, prediction)
+            best = self._best(unseen, hope * welcome, len(history))
+            return Proposal(params=unseen[best], why="most likely to keep the limits")
+        mixture = self._expect_value(unseen, keeping, prediction)
+        gain = mixture.expected_improvement() * welcome
+        # Where nothing is left to gain, what could still win rather than the first in the list.
+        could = np.exp(np.minimum(mixture.mean() + 2 * mixture.deviation() - mixture.bar(), 0.0))
+        best = self._best(unseen, gain + _LONG_SHOT * could * welcome, len(history))
         return Proposal(
             params=unseen[best],
-            why=self._why(mixture, best) if keeping else "most likely to keep the limits",
-            expected_gain=float(np.expm1(gain.max())) if keeping else None,
+            why=_why(mixture, best, float(gain[best])),
+            expected_gain=float(np.expm1(max(gain[best], 0.0))),
         )
+
+    def _best(self, unseen: Sequence[Params], merit: Array, tried: int) -> int:
+        """The place of the highest merit; of what is as good as equal the cheaper, then by lot."""
+        cost = self._features(unseen).sum(axis=1)
+        lot = np.random.default_rng([self._seed, tried]).random(len(unseen))
+        return int(np.argmax(merit * (1 + 0.005 * lot) / (1 + 0.02 * cost)))
 
     def _simplest(self, unseen: Sequence[Params], chance: Array) -> Proposal:
         """Nothing has served yet: what is most likely to load, and smallest."""
@@ -130,27 +186,47 @@ class ModelGuided:
         return Proposal(params=unseen[best], why="nothing has served yet; most likely to load")
 
     def _expect_value(
-        self, unseen: Sequence[Params], keeping: Sequence[Seen], serving: Sequence[Seen]
+        self,
+        unseen: Sequence[Params],
+        keeping: Sequence[Seen],
+        prediction: Prediction | None,
     ) -> Mixture:
         values = np.array([seen.value for seen in keeping], dtype=np.float64)
-        log_values = _logarithm(values)
+        log_values = encoding.logarithm(values)
         where = [*(seen.params for seen in keeping), *unseen]
-        flat = np.full((1, len(where)), log_values.mean())
+        prior = np.full((1, len(where)), log_values.mean())
         log_weights = np.array([_UNINFORMED_LOG_WEIGHT])
-        predicted = self._predict(where, serving) if (values > 0).all() else None
-        if predicted is not None:
-            log_predicted, log_likelihood = predicted
+        if prediction is not None and (values > 0).all():
+            log_predicted = prediction.log_value(where)
             # Their absolute height is the objective's affair; the shape is what they know.
             height = (log_values - log_predicted[:, : len(keeping)]).mean(axis=1, keepdims=True)
-            flat = np.vstack([flat, log_predicted + height])
-            log_weights = np.concatenate([log_weights, log_likelihood - log_likelihood.max()])
-        return self._infer(unseen, keeping, log_values, flat, log_weights)
+            # A belief that sees a limit missed where it was kept is wrong, and not just low.
+            usual = np.median(height)
+            height = np.clip(height, usual - _HEIGHTS_DIFFER, usual + _HEIGHTS_DIFFER)
+            prior = np.vstack([prior, log_predicted + height])
+            log_weights = np.concatenate([log_weights, prediction.log_odds])
+        # By how much something is hopeless does not matter, and would only upset the correction.
+        hopeless, known = log_values.max() - _HOPELESS, slice(len(keeping))
+        log_values = np.maximum(log_values, hopeless)
+        prior[:, known] = np.maximum(prior[:, known], hopeless)
+        return self._infer(unseen, keeping, log_values, prior, log_weights)
 
-    def _expect_violation(self, unseen: Sequence[Params], serving: Sequence[Seen]) -> Mixture:
-        """Nothing keeps the limits yet: get nearer to them."""
+    def _hope_to_keep(
+        self, unseen: Sequence[Params], serving: Sequence[Seen], prediction: Prediction | None
+    ) -> Array:
+        """Nothing keeps the limits yet: what does most likely, and with most throughput."""
         nearness = -np.log1p([seen.violation for seen in serving])
-        flat = np.full((1, len(serving) + len(unseen)), nearness.mean())
-        return self._infer(unseen, serving, nearness, flat, np.zeros(1))
+        where = [*(seen.params for seen in serving), *unseen]
+        prior = np.full((1, len(where)), nearness.mean())
+        log_weights = np.zeros(1)
+        limit_ms = self._conditions.p99_limit_ms
+        if prediction is None or limit_ms is None:
+            mixture = self._infer(unseen, serving, nearness, prior, log_weights)
+            return mixture.expected_improvement()
+        prior = np.vstack([prior, np.log(limit_ms) - prediction.log_lowest_p99_ms(where)])
+        log_weights = np.concatenate([[_UNINFORMED_LOG_WEIGHT], prediction.log_odds])
+        mixture = self._infer(unseen, serving, nearness, prior, log_weights)
+        return np.asarray(mixture.chance_above(0.0) * prediction.expected_value(unseen))
 
     def _infer(
         self,
@@ -169,27 +245,6 @@ class ModelGuided:
             prior_log_weights=log_weights,
         )
 
-    def _predict(
-        self, where: Sequence[Params], serving: Sequence[Seen]
-    ) -> tuple[Array, Array] | None:
-        """Log throughput under each belief, and each belief's log likelihood."""
-        at, throughput_per_s = encoding.levels(serving, request_rows=self._request_batch)
-        if not throughput_per_s.size:
-            return None
-        beliefs = batcher.fit(
-            at,
-            throughput_per_s,
-            encoding.executed(serving, request_rows=self._request_batch),
-            request_rows=self._request_batch,
-        )
-        value = beliefs.value(
-            encoding.setting(where, [1.0] * len(where), request_rows=self._request_batch),
-            max_rows=self._max_rows,
-            latency_limit_ms=self._p99_limit_ms,
-            tail=encoding.tail(serving),
-        )
-        return np.log(np.maximum(value, 1e-6)), _LEVELS_COUNT * beliefs.log_likelihood
-
     def _chance_to_keep(self, unseen: Sequence[Params], history: Sequence[Seen]) -> Array:
         """Probability of serving within the limits: the share of those near that did.
 
@@ -204,28 +259,35 @@ class ModelGuided:
         return np.asarray((near @ kept + _LIKELY_FEASIBLE) / (near.sum(axis=1) + 1))
 
     def _features(self, where: Sequence[Params]) -> Array:
-        return encoding.features(where, self._space.knobs, request_rows=self._request_batch)
+        """As ``encoding.features``, which takes longer."""
+        return np.array([self._row(params) for params in where])
 
-    def _why(self, mixture: Mixture, best: int) -> str:
-        mean, deviation = mixture.mean()[best], mixture.deviation()[best]
-        bar = float(mixture.weights @ mixture.bests)
-        what = f"predicts {np.expm1(mean - bar):+.0%} against the best so far"
-        if mean > bar:
-            return f"{what}; most likely improvement"
-        return f"{what}, give or take {np.expm1(deviation):.0%}; least known region"
+    def _row(self, params: Params) -> Array:
+        known = self._coordinates.get(_key(params))
+        if known is None:
+            knobs = self._space.knobs
+            known = encoding.features([params], knobs, request_rows=self._request_batch)[0]
+        return np.asarray(known)
+
+
+def _why(mixture: Mixture, best: int, gain: float) -> str:
+    ahead, deviation = mixture.mean()[best] - mixture.bar(), mixture.deviation()[best]
+    what = f"predicts {np.expm1(ahead):+.0%} against the best so far"
+    if ahead > 0:
+        return f"{what}; most likely improvement"
+    what = f"{what}, give or take {np.expm1(deviation):.0%}"
+    if gain >= NEGLIGIBLE_GAIN:
+        return f"{what}; may still win"
+    return f"{what}; likeliest to win of what is left"
+
+
+def _serving(history: Sequence[Seen]) -> list[Seen]:
+    """What was measured and can serve."""
+    return [seen for seen in history if seen.value is not None and not seen.rejected]
 
 
 def _key(params: Params) -> tuple[Value, ...]:
     return tuple(params.values())
-
-
-def _logarithm(values: Array) -> Array:
-    """On a scale where equal steps are equal shares; values of one sign, larger is better."""
-    if (values > 0).all():
-        return np.log(values)
-    if (values < 0).all():
-        return -np.log(-values)
-    return np.asarray(values / np.abs(values).max(initial=1e-9))
 
 
 if TYPE_CHECKING:

@@ -42,12 +42,15 @@ class Proposal:
         params: in canonical form.
         why: one phrase.
         expected_gain: by how much the best value so far should rise, as a fraction of it; None
-            where the strategy does not say.
+            where the strategy does not say (see ``patience``).
+        concurrency: requests in flight at which the configuration should come close to its best
+            within the limits: where to begin measuring. None where nothing is known yet.
     """
 
     params: Params
     why: str
     expected_gain: float | None = None
+    concurrency: int | None = None
 
 
 class Proposer(Protocol):
