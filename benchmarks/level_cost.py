@@ -6,8 +6,9 @@ A level costs more than its requests need: the load generator starts, both ends 
 are cut off, and a run that turns out too short is made again. The time of a level is all of that;
 what it needs is its number of answered requests over its throughput. Both for a level that is
 screened and for one that may be the answer, which was screened before, on steady simulated
-services in their virtual time and, with ``--server``, on the light test model on a real Triton.
-The ratio of a service is over all its levels: one in which a run had to be made again takes more.
+services (some as slow as a language model on a GPU) in their virtual time and, with
+``--server``, on the light test model on a real Triton. The ratio of a service is over all its
+levels: one in which a run had to be made again takes more.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tuner.simulator.adapters import BETWEEN_RUNS_MS, simulated
 from tuner.simulator.cost import CostModel
 from tuner.study.events import LevelStarted
 from tuner.study.length import SCREENING
-from tuner.study.level import Levels
+from tuner.study.level import MADE_AGAIN, Levels
 from tuner.study.stopwatch import Stopwatch
 from tuner.telemetry.machine import MachineTelemetry
 
@@ -45,7 +46,44 @@ if TYPE_CHECKING:
     from tuner.study.events import Event
 
 MOST = 1.3
+MOST_SLOW = 1.8
+"""Where a request takes seconds: of five rounds the first is cut off, and a run that counts
+answers ends at a whole second."""
 HOW = ("screened", "closely")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slow(Service):
+    """A service like falcon7b on a GPU, of which one batch at a time makes progress."""
+
+    @property
+    def cost(self) -> CostModel:
+        """One row takes 0.36 s, 128 rows take 0.88 s, give or take 3 %."""
+        return CostModel(
+            table_ms={1: 360.0, 4: 375.0, 32: 430.0, 128: 880.0},
+            contention=1.0,
+            cv=0.03,
+            cv_start=0.0,
+        )
+
+
+SLOW = (
+    Slow(name="slow: 1 client", load=ClosedLoop(concurrency=1)),
+    Slow(
+        name="slow: 64 clients, batches of 64", load=ClosedLoop(concurrency=64), max_batch_size=64
+    ),
+    Slow(
+        name="slow: 256 clients, batches of 128",
+        load=ClosedLoop(concurrency=256),
+        max_batch_size=128,
+    ),
+    Slow(
+        name="slow: 256 clients, batches of 128, 2 instances",
+        load=ClosedLoop(concurrency=256),
+        max_batch_size=128,
+        instances=2,
+    ),
+)
 
 
 @dataclass(slots=True)
@@ -107,6 +145,8 @@ def simulated_costs(service: Service, *, levels: int) -> dict[str, list[Cost]]:
     with model_folder() as model:
         parts = simulated(service.cost, 2, read_config=read_config)
         bench, folder = bench_of(model, parts), model.path.parent
+        # As the answer gate tells it before the first level.
+        bench.experience.alone_s = service.cost.compute_ms(1) / 1e3
         config = model.config.with_params(service.params, kind=None)
         repository = stage(model, config, folder / "repository")
         for number in range(2 * levels):
@@ -119,7 +159,7 @@ def simulated_costs(service: Service, *, levels: int) -> dict[str, list[Cost]]:
                 )
             phases = watch.phases_s
             # The stopwatch takes virtual time for load and the wall's for the rest.
-            load_s = phases["measure"] + phases["warm up"]
+            load_s = phases["measure"] + phases["warm up"] + phases.get(MADE_AGAIN, 0.0)
             taken_s = load_s + runs * BETWEEN_RUNS_MS / 1e3
             costs[how].append(Cost(taken_s=taken_s, needed_s=needed_s(found), runs=runs))
     return costs
@@ -161,7 +201,8 @@ def main() -> int:
     arguments = parser.parse_args()
     with ProcessPoolExecutor(arguments.workers, initializer=give_way) as pool:
         measure = partial(simulated_costs, levels=arguments.levels)
-        by_name = dict(zip((s.name for s in SERVICES), pool.map(measure, SERVICES), strict=True))
+        services = (*SERVICES, *SLOW)
+        by_name = dict(zip((s.name for s in services), pool.map(measure, services), strict=True))
     versions: dict[str, str] = {}
     if arguments.server:
         by_name["light test model on Triton"], versions = real_costs(4)
@@ -178,20 +219,23 @@ def main() -> int:
             for how, found in costs.items()
         ]
         print(f"{name:44} " + " | ".join(told))
+    slow = {service.name for service in SLOW}
     singly = [
         cost.taken_s / cost.needed_s
-        for costs in by_name.values()
+        for name, costs in by_name.items()
         for found in costs.values()
         for cost in found
+        if name not in slow
     ]
     above = sum(ratio > MOST for ratio in singly)
     print(f"{above} of {len(singly)} single levels took more, because a run was made again")
     targets = [
         Target(
-            what=f"worst ratio of a service, {how}",
-            value=max(r[how] for r in ratios.values()),
-            high=MOST,
+            what=f"worst ratio of a {'slow service' if is_slow else 'service'}, {how}",
+            value=max(r[how] for name, r in ratios.items() if (name in slow) == is_slow),
+            high=MOST_SLOW if is_slow else MOST,
         )
+        for is_slow in (False, True)
         for how in HOW
     ]
     return finish(

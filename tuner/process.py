@@ -160,6 +160,7 @@ def run(
     log: Path,
     deadline_s: float,
     study: Path,
+    done: Callable[[], bool] | None = None,
 ) -> Completed:
     """Run a program to its end.
 
@@ -172,6 +173,8 @@ def run(
         log: a file to create, for what it writes to stdout and stderr.
         deadline_s: seconds until it has to be done.
         study: the study's folder.
+        done: tells that all that is wanted of it is there, though it still runs: it is ended
+            then, and counts as ended well.
 
     Raises:
         TimeoutError: it was not done in time.
@@ -181,6 +184,9 @@ def run(
     begun = time.monotonic()
     with started(argv, token=new_token(study), study=study, env=env, log=log, cwd=cwd) as child:
         while (returncode := child.returncode()) is None:
+            if done is not None and done():
+                returncode = 0
+                break
             if time.monotonic() - begun > deadline_s:
                 raise TimeoutError(f"{Path(argv[0]).name} was not done after {deadline_s:g} s.")
             time.sleep(_POLL_S)

@@ -7,6 +7,19 @@ climbed thoroughly: also at the load that just fills it, and above saturation wh
 still grows beyond doubt. Where there are limits, the highest load that keeps them is closed in on.
 
 Decisions rest on the ends of the intervals: a noisy level never ends a ladder by its noise alone.
+
+Where somebody expects the load at which a configuration yields what it can, the ladder starts
+there, and mostly ends there. That must not lose a winner when the load was expected wrongly, so
+the level itself has to show that more load would not help. Triton tells how long batches took. A
+larger batch takes no less time than a smaller one, so all instances, always busy with full
+batches, would yield at most ``instances x max_batch_size / mean time of a batch``. How far that
+lies above what was measured is the level's `room`, whatever load it was measured at:
+
+- A configuration whose upper bound, with all its room, lies below the best's lower bound is done.
+- A level with next to no room is what the configuration can yield: nothing above it is measured.
+- Any other ladder goes on as if nothing had been expected, with the level it has. A load that was
+  expected too high yields no less: it is never above twice what the configuration can work on at
+  once. Only a limit may be broken there; then half of it comes next, and one request after that.
 """
 
 from __future__ import annotations
@@ -19,10 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tuner.measure.estimate import Estimate
+    from tuner.measure.measurement import BatchTime
 
 _GAIN = 0.05
 _NEAR, _NEAR_ENOUGH = 1.25, 2.0
 _LONGEST = 10
+_FULL = 1.1
+"""Room that no further level is worth: the server's clock stops before an answer is on its way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,20 +49,45 @@ class Level:
         concurrency: requests in flight.
         throughput: per second.
         keeps_limits: every limit holds; True where there are none.
+        room: see `room`.
     """
 
     concurrency: int
     throughput: Estimate
     keeps_limits: bool = True
+    room: float = math.inf
 
 
-def next_concurrency(  # noqa: PLR0911 - each return is one rule of the ladder
+def room(
+    throughput_per_s: float, batches: Sequence[BatchTime], *, instances: int, largest: int
+) -> float:
+    """By what factor more load can raise the throughput at the most.
+
+    Args:
+        throughput_per_s: rows per second.
+        batches: what the server executed meanwhile.
+        instances: of the model.
+        largest: rows in the largest batch that it can form.
+
+    Returns:
+        At least 1; infinite where the server does not tell.
+    """
+    count = sum(batch.count for batch in batches)
+    busy_s = sum(batch.count * batch.compute_ms for batch in batches) / 1e3
+    if not busy_s:
+        return math.inf
+    return max(1.0, instances * largest * count / busy_s / throughput_per_s)
+
+
+def next_concurrency(  # noqa: C901, PLR0911 - each return is one rule of the ladder
     levels: Sequence[Level],
     *,
     busy: int,
     max_concurrency: int,
     thorough: bool,
     best_so_far: Estimate | None = None,
+    start: int | None = None,
+    limited: bool = False,
 ) -> int | None:
     """Return the concurrency to measure next, or None when the ladder is done.
 
@@ -57,17 +98,27 @@ def next_concurrency(  # noqa: PLR0911 - each return is one rule of the ladder
         thorough: climb as for a contender.
         best_so_far: throughput of the best configuration at its best level. A saturated ladder
             is given up when even twice its throughput would stay behind.
+        start: where it is expected to yield what it can, while it keeps the limits; None where
+            nobody knows, or where throughput does not matter.
+        limited: whether there are limits, so that a load that is too high tells little.
     """
+    saturated = min(2 * busy, max_concurrency)
     if not levels:
-        return 1
+        return 1 if start is None else max(1, min(start, saturated))
     if len(levels) >= _LONGEST:
         return None
     climbed = sorted(levels, key=lambda level: level.concurrency)
-    top, saturated = climbed[-1], min(2 * busy, max_concurrency)
+    top, lowest = climbed[-1], climbed[0].concurrency
+    if start is not None and best_so_far and _cannot_win(climbed, best_so_far, saturated):
+        return None
+    if start is not None and (top.room <= _FULL or saturated <= _NEAR * top.concurrency):
+        saturated = top.concurrency
     keeping = [level for level in climbed if level.keeps_limits]
     if top.concurrency >= saturated and best_so_far and _hopeless(climbed, best_so_far):
         return None
     if not keeping:
+        if start is not None and lowest > 1:
+            return max(1, lowest // 2) if len(climbed) == 1 else 1
         # One request in flight may break a limit that a full batch keeps: it waits out
         # the queue delay for batch-mates that never come.
         filled = min(busy, max_concurrency)
@@ -76,12 +127,23 @@ def next_concurrency(  # noqa: PLR0911 - each return is one rule of the ladder
         broken = next(level for level in climbed if level.concurrency > keeping[-1].concurrency)
         return _between(keeping[-1], broken, near=_NEAR if thorough else _NEAR_ENOUGH)
     if top.concurrency < saturated:
-        return saturated
+        return min(2 * top.concurrency, saturated) if start is not None and limited else saturated
+    if start is not None and top.room <= _FULL:
+        return None
     return _above(climbed, busy=busy, max_concurrency=max_concurrency) if thorough else None
 
 
 def _hopeless(climbed: Sequence[Level], best: Estimate) -> bool:
     return 2 * max(level.throughput.high for level in climbed) < best.low
+
+
+def _cannot_win(climbed: Sequence[Level], best: Estimate, saturated: int) -> bool:
+    """Whether some level shows that no load lets the configuration reach the best."""
+    bounds = [
+        level.throughput.high * (1.0 if level.concurrency >= saturated else level.room)
+        for level in climbed
+    ]
+    return min(bounds) < best.low
 
 
 def _above(climbed: Sequence[Level], *, busy: int, max_concurrency: int) -> int | None:

@@ -10,6 +10,9 @@ Why it is called as it is (measured with 2.51.0 over gRPC on 127.0.0.1, two core
 - Three time windows without a rule of stability. It keeps its load up to the end and ends within
   0.1 s. With ``--request-count`` the load runs dry towards the end, and it looks for its end only
   once a second.
+- Where nobody knows how long a request takes, windows that count answers. A time window in which
+  none comes ends the run with exit code 99 and nothing to show for it. One that counts looks for
+  its end once a second, so time windows are the shorter way wherever they do.
 - Its open loop does not export when a request was due. So it gets its schedule from us, with
   ``--request-intervals``, and latency is counted from the due time.
 - One gRPC channel for all requests: a second channel, opened in the middle of a run, stalled a
@@ -32,6 +35,7 @@ from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.load.arrivals import due_ns, intervals_us
 from tuner.load.binary import Binary, find_binary
 from tuner.load.export import read_export
+from tuner.load.run_files import RunFiles, Written, keep_requests
 from tuner.load.runner import Here
 from tuner.measure.measurement import ClosedLoop, OpenLoop
 
@@ -50,9 +54,11 @@ if TYPE_CHECKING:
 _DONE, _UNSTABLE = 0, 2
 # The second is what it makes of server statistics that did not move during a window.
 _NOTHING_ANSWERED = ("No valid requests recorded", "failed to find the requested model version")
-_LONGER = 4
-# Three windows are the fewest after which it ends by itself with an export.
+# Three windows are the fewest after which it ends by itself with an export; of more, it exports
+# only the last three.
 _WINDOWS = 3
+# So often each client is answered in the run after one in which nothing was answered.
+_ROUNDS = 5
 # It makes each window longer than it was told to, by a fifth.
 _STRETCH = 1.2
 # So many per cent may windows differ: any two do. Whether a run was steady is judged elsewhere.
@@ -109,6 +115,7 @@ class PerfAnalyzer:
         workload: Workload,
         duration_s: float,
         folder: Path,
+        requests: int | None = None,
         deadline_s: float = 3600.0,
     ) -> Trace:
         """See LoadGenerator.
@@ -119,10 +126,14 @@ class PerfAnalyzer:
         """
         ends_at = time.monotonic() + deadline_s
         while True:
-            files = _Files.next_free(folder, workload)
+            files = RunFiles.next_free(folder, workload)
             schedule_us = _schedule(workload.load, files, duration_s)
             argv = self._argv(
-                grpc=grpc, model=model, workload=workload, duration_s=duration_s, files=files
+                grpc=grpc,
+                model=model,
+                workload=workload,
+                windows=_by_clock(duration_s) if requests is None else _by_count(requests),
+                files=files,
             )
             try:
                 completed = self._send(argv, files, ends_at - time.monotonic())
@@ -131,19 +142,19 @@ class PerfAnalyzer:
             finally:
                 files.export.unlink(missing_ok=True)
                 files.schedule.unlink(missing_ok=True)
-            duration_s *= _LONGER
-            if time.monotonic() + duration_s > ends_at:
+            if requests is not None:
                 raise TrialAborted(
-                    f"No request was answered within {duration_s / _LONGER:g} s, and there is no "
-                    f"time left for a longer run. perf_analyzer's output is in {files.log}."
+                    "perf_analyzer counted answers and says that there were none. Its output is "
+                    f"in {files.log}, the server's beside it."
                 )
+            requests = _ROUNDS * _in_flight(workload)
 
     def describe(self) -> Mapping[str, str]:
         """See LoadGenerator."""
         return {"perf_analyzer": str(self.binary)}
 
     def _argv(
-        self, *, grpc: str, model: str, workload: Workload, duration_s: float, files: _Files
+        self, *, grpc: str, model: str, workload: Workload, windows: list[str], files: RunFiles
     ) -> list[str]:
         match workload.load:
             case ClosedLoop(concurrency=concurrency):
@@ -151,21 +162,21 @@ class PerfAnalyzer:
             case OpenLoop():
                 load = [f"--request-intervals={files.schedule}"]
         data = [] if self.input_data is None else [f"--input-data={self.input_data.resolve()}"]
-        window_ms = max(1, round(1000 * duration_s / _WINDOWS / _STRETCH))
         return [
             *(str(self.binary.path), "-m", model, "-u", grpc, "-i", "grpc"),
             *("--async", "--max-threads=1", "-b", str(workload.request_batch)),
             *load,
             *data,
-            *(f"--measurement-interval={window_ms}", f"--max-trials={_WINDOWS}"),
+            *windows,
             f"--stability-percentage={_ANY}",
             *("--verbose-csv", "-f", str(files.report)),
             f"--profile-export-file={files.export}",
         ]
 
-    def _send(self, argv: list[str], files: _Files, deadline_s: float) -> Completed | None:
+    def _send(self, argv: list[str], files: RunFiles, deadline_s: float) -> Completed | None:
         """Run it to its end; None where nothing was answered."""
         files.export.unlink(missing_ok=True)  # it refuses an existing file
+        files.report.unlink(missing_ok=True)
         try:
             completed = self.binary.runner.run(
                 argv,
@@ -173,6 +184,7 @@ class PerfAnalyzer:
                 cwd=files.log.parent,
                 log=files.log,
                 deadline_s=deadline_s,
+                done=Written(files),
             )
         except TimeoutError as error:
             raise TrialAborted(
@@ -191,47 +203,30 @@ class PerfAnalyzer:
         raise _failure(completed.returncode, text, files.log)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Files:
-    """The files of one run. The first three are kept as evidence."""
-
-    requests: Path
-    report: Path
-    log: Path
-    export: Path
-    schedule: Path
-    number: int
-
-    @classmethod
-    def next_free(cls, folder: Path, workload: Workload) -> _Files:
-        match workload.load:
-            case ClosedLoop(concurrency=concurrency):
-                level = f"c{concurrency}"
-            case OpenLoop(rate_per_s=rate):
-                level = f"r{rate:g}"
-        if workload.request_batch > 1:
-            level += f"_b{workload.request_batch}"
-        number = 1 + sum(
-            1 for log in folder.glob(f"perf_{level}*.log") if _is_run_of(level, log.stem)
-        )
-        name = level if number == 1 else f"{level}_{number}"
-        root = folder.resolve()
-        return cls(
-            requests=root / f"requests_{name}.parquet",
-            report=root / f"perf_{name}.csv",
-            log=root / f"perf_{name}.log",
-            export=root / f"export_{name}.json",
-            schedule=root / f"schedule_{name}.txt",
-            number=number,
-        )
+def _by_clock(duration_s: float) -> list[str]:
+    window_ms = max(1, round(1000 * duration_s / _WINDOWS / _STRETCH))
+    return [f"--measurement-interval={window_ms}", f"--max-trials={_WINDOWS}"]
 
 
-def _is_run_of(level: str, stem: str) -> bool:
-    return re.fullmatch(rf"perf_{re.escape(level)}(_\d+)?", stem) is not None
+def _by_count(requests: int) -> list[str]:
+    each = max(1, math.ceil(requests / _WINDOWS))
+    return [
+        "--measurement-mode=count_windows",
+        f"--measurement-request-count={each}",
+        f"--max-trials={_WINDOWS}",
+    ]
+
+
+def _in_flight(workload: Workload) -> int:
+    match workload.load:
+        case ClosedLoop(concurrency=concurrency):
+            return concurrency
+        case OpenLoop():
+            return 1
 
 
 def _schedule(
-    load: ClosedLoop | OpenLoop, files: _Files, duration_s: float
+    load: ClosedLoop | OpenLoop, files: RunFiles, duration_s: float
 ) -> NDArray[np.int64] | None:
     """Write when the requests of an open loop are due; return the gaps between them, in µs."""
     match load:
@@ -252,17 +247,17 @@ def _schedule(
 
 
 def _finish(
-    trace: Trace, cpu_s: float | None, schedule_us: NDArray[np.int64] | None, files: _Files
+    trace: Trace, cpu_s: float | None, schedule_us: NDArray[np.int64] | None, files: RunFiles
 ) -> Trace:
     """Keep the raw timestamps and return them, in an open loop from when they were due."""
     left_ns = trace.sent_ns
     sent_ns = left_ns if schedule_us is None else due_ns(left_ns, schedule_us)
     whole = replace(trace, sent_ns=sent_ns, client_cpu_pct=_cpu_pct(cpu_s, trace))
-    _keep(files.requests, left_ns=left_ns, trace=whole)
+    keep_requests(files.requests, left_ns=left_ns, trace=whole)
     return whole
 
 
-def _read(files: _Files) -> Trace:
+def _read(files: RunFiles) -> Trace:
     try:
         return read_export(files.export)
     except (OSError, ValueError) as error:
@@ -292,22 +287,3 @@ def _cpu_pct(cpu_s: float | None, trace: Trace) -> float | None:
         return None
     busy_s = float(trace.done_ns.max() - trace.sent_ns.min()) / 1e9
     return 100 * cpu_s / busy_s if busy_s >= _SHORTEST_FOR_CPU_S else None
-
-
-def _keep(path: Path, *, left_ns: NDArray[np.int64], trace: Trace) -> None:
-    """Write the timestamps: ``sent_ns`` is when a request was due, ``left_ns`` when it left."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    table = pa.table(
-        {
-            "sent_ns": trace.sent_ns,
-            "left_ns": left_ns,
-            "done_ns": trace.done_ns,
-            "failed": trace.failed,
-        }
-    )
-    try:
-        parquet.write_table(table, path)
-    except OSError as error:
-        raise TrialAborted(f"Cannot write the requests to {path}: {error}.") from error

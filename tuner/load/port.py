@@ -24,6 +24,7 @@ class LoadGenerator(Protocol):
         workload: Workload,
         duration_s: float,
         folder: Path,
+        requests: int | None = None,
         deadline_s: float = 3600.0,
     ) -> Trace:
         """Send traffic for a while and tell what was answered in it.
@@ -38,6 +39,8 @@ class LoadGenerator(Protocol):
             workload: how the requests arrive.
             duration_s: how long; longer where nothing would be answered in it.
             folder: where the generator's own files go, kept as evidence; it exists.
+            requests: send for as long as it takes until so many were answered, instead of for
+                ``duration_s``; for requests that may take as long as a whole run.
             deadline_s: seconds until it has to be done.
 
         Raises:

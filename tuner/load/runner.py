@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from tuner import process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 
@@ -23,6 +23,7 @@ class Runner(Protocol):
         cwd: Path,
         log: Path,
         deadline_s: float,
+        done: Callable[[], bool] | None = None,
     ) -> process.Completed:
         """Run a program; whatever happens, Ctrl-C too, nothing of it is left afterwards.
 
@@ -32,6 +33,8 @@ class Runner(Protocol):
             cwd: its working folder, which it may write to.
             log: a file to create, for what it writes to stdout and stderr.
             deadline_s: seconds until it has to be done.
+            done: tells that all that is wanted of it is there, though it still runs: it is ended
+                then, and counts as ended well.
 
         Raises:
             TimeoutError: it was not done in time.
@@ -77,9 +80,16 @@ class Here:
         cwd: Path,
         log: Path,
         deadline_s: float,
+        done: Callable[[], bool] | None = None,
     ) -> process.Completed:
         """See Runner."""
         whole = {**process.inherited_environment(), **env}
         return process.run(
-            argv, env=whole, cwd=cwd, log=log, deadline_s=deadline_s, study=self.study
+            argv,
+            env=whole,
+            cwd=cwd,
+            log=log,
+            deadline_s=deadline_s,
+            study=self.study,
+            done=done,
         )

@@ -72,6 +72,7 @@ class SdkContainer:
         cwd: Path,
         log: Path,
         deadline_s: float,
+        done: Callable[[], bool] | None = None,
     ) -> Completed:
         """Run a program to its end; see `tuner.load.runner.Runner`.
 
@@ -87,14 +88,18 @@ class SdkContainer:
                 pull(engine, self.image, self.say, instead="name another by --sdk-image")
             begun = time.monotonic()
             with self._started(engine, argv, env, cwd, log) as (container, follower):
-                used_s = None
+                used_s, code = None, None
                 while follower.is_alive():  # its words end when it does
                     used_s = _cpu_s(container.attrs["State"]["Pid"], argv) or used_s
+                    if done is not None and done():
+                        code = 0
+                        break
                     if time.monotonic() - begun > deadline_s:
                         raise TimeoutError(f"{argv[0]} was not done after {deadline_s:g} s.")
                     follower.join(_POLL_S)
                 wall_s = time.monotonic() - begun
-                code: int = container.wait(timeout=_LAST_WORDS_S)["StatusCode"]
+                if code is None:
+                    code = int(container.wait(timeout=_LAST_WORDS_S)["StatusCode"])
         returncode = _SIGNALLED - code if code > _SIGNALLED else code
         return Completed(returncode=returncode, cpu_s=used_s, wall_s=wall_s)
 

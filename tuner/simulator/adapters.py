@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from tuner.errors import ConfigurationRejected, TrialAborted
+from tuner.measure.measurement import ClosedLoop, OpenLoop
 from tuner.simulator.loop import simulate
 from tuner.simulator.telemetry import SimulatedTelemetry
 from tuner.simulator.world import World
@@ -29,14 +30,18 @@ if TYPE_CHECKING:
     from tuner.simulator.cost import CostModel
     from tuner.telemetry.port import Telemetry
 
-VERSION = "1"
+VERSION = "2"
 """Numbers of different versions are not comparable. Raise it with every change that moves them."""
 
 BETWEEN_RUNS_MS = 500.0
 """Virtual time between two runs of load: a load generator takes so long to start."""
 
 LONGER = 4.0
-"""By so much a run is longer than the one before it, in which nothing was answered."""
+"""By so much a run of an open loop is longer than the one before it, in which nothing was
+answered."""
+
+ROUNDS = 5
+"""So often each client is answered in the run after one in which nothing was answered."""
 
 GIB = 2**30
 
@@ -132,11 +137,13 @@ class SimulatedLoad:
         workload: Workload,
         duration_s: float,
         folder: Path,  # noqa: ARG002 - the port's; there is no file to keep
+        requests: int | None = None,
         deadline_s: float = 3600.0,  # noqa: ARG002 - the port's; virtual time does not run out
     ) -> Trace:
         """Send traffic for a while and tell what was answered in it.
 
-        Where nothing was, the run is repeated, longer.
+        Where nothing was, the run is repeated: until each client was answered a few times, or
+        for longer where requests come by the clock.
 
         Raises:
             TrialAborted: no server is up at that address, or a request has more rows than
@@ -162,11 +169,17 @@ class SimulatedLoad:
                 started.device,
                 workload,
                 duration_s=duration_s,
+                requests=requests,
                 random=started.random(),
             )
             if len(trace.sent_ns):
                 return trace
             duration_s *= LONGER
+            match workload.load:
+                case ClosedLoop(concurrency=concurrency):
+                    requests = ROUNDS * concurrency
+                case OpenLoop():
+                    pass
 
     def describe(self) -> Mapping[str, str]:
         """The simulator's version."""

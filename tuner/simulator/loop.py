@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import accumulate, count
-from math import inf, sqrt
+from math import ceil, inf, sqrt
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -26,6 +26,9 @@ FIRST_CHANNEL_CLIENTS = 6
 
 ARRIVES, IS_IDLE = 0, 1
 
+COUNT_WINDOWS, LOOK_MS = 3, 1000.0
+"""A run that counts answers: its windows, and how often each looks whether it is over."""
+
 
 def simulate(
     config: SimConfig,
@@ -34,6 +37,7 @@ def simulate(
     workload: Workload,
     *,
     duration_s: float,
+    requests: int | None = None,
     random: np.random.Generator,
 ) -> Trace:
     """Send requests for a while; the trace has those that were answered in it, if any.
@@ -47,9 +51,55 @@ def simulate(
         device: of the server; the run begins at its present time and moves it on.
         workload: how the requests arrive.
         duration_s: how long to send.
+        requests: clients in a closed loop send until so many were answered, instead.
         random: of this run.
     """
-    return _Run(config, cost, device, workload, duration_s, random).trace()
+    start_ms = device.now_ms
+    end = _ByClock(start_ms + duration_s * 1e3)
+    match workload.load:
+        case ClosedLoop() as closed:
+            if requests is not None:
+                end = _ByCount(start_ms, requests)
+            client: _Client = _ClosedClient(closed, cost, start_ms, end)
+        case OpenLoop() as opened:
+            client = _OpenClient(opened, cost, start_ms, end.at_ms, random)
+    return _Run(config, cost, device, workload, client, random).trace(end)
+
+
+class _ByClock:
+    """The end of a run, known from its start."""
+
+    def __init__(self, at_ms: float) -> None:
+        self.at_ms = at_ms
+
+    def answered(self, at_ms: float) -> None:
+        """An answer came, which changes nothing."""
+
+
+class _ByCount(_ByClock):
+    """The end of a run that counts answers, as perf_analyzer's windows do.
+
+    Each window looks once a second whether it has its share.
+    """
+
+    def __init__(self, start_ms: float, requests: int) -> None:
+        super().__init__(inf)
+        self._each = ceil(requests / COUNT_WINDOWS)
+        self._left = COUNT_WINDOWS
+        self._start_ms = start_ms
+        self._end_ms = inf
+        self._seen = 0
+
+    def answered(self, at_ms: float) -> None:
+        if at_ms > self._end_ms:
+            self._left -= 1
+            self._start_ms, self._end_ms, self._seen = self._end_ms, inf, 0
+        self._seen += 1
+        if self._seen >= self._each and self._end_ms == inf:
+            looks = ceil((at_ms - self._start_ms) / LOOK_MS)
+            self._end_ms = self._start_ms + max(1, looks) * LOOK_MS
+            if self._left == 1:
+                self.at_ms = self._end_ms
 
 
 class _Client(Protocol):
@@ -69,13 +119,13 @@ class _Client(Protocol):
 class _ClosedClient:
     """Each of the clients sends its next request when its last one was answered."""
 
-    def __init__(self, load: ClosedLoop, cost: CostModel, start_ms: float, end_ms: float) -> None:
+    def __init__(self, load: ClosedLoop, cost: CostModel, start_ms: float, end: _ByClock) -> None:
         self.busy_ms = 0.0
         self._clients = load.concurrency
         self._cost_ms = cost.client_ms
         self._stall_ms = cost.faults.client_stall_s * 1e3
         self._free_ms = start_ms
-        self._end_ms = end_ms
+        self._end = end
 
     def first(self) -> Iterator[tuple[float, float]]:
         start_ms = self._free_ms
@@ -88,7 +138,8 @@ class _ClosedClient:
             yield leaves_ms, leaves_ms
 
     def answered(self, at_ms: float) -> float | None:
-        if at_ms >= self._end_ms:
+        self._end.answered(at_ms)
+        if at_ms >= self._end.at_ms:
             return None
         self._free_ms = max(self._free_ms, at_ms) + self._cost_ms
         self.busy_ms += self._cost_ms
@@ -148,15 +199,15 @@ class _Run:
         cost: CostModel,
         device: Device,
         workload: Workload,
-        duration_s: float,
+        client: _Client,
         random: np.random.Generator,
     ) -> None:
+        self._client = client
         self._cost = cost
         self._device = device
         self._rows = workload.request_batch
         self._random = random
-        self._start_ms = start_ms = device.now_ms
-        self._end_ms = end_ms = start_ms + duration_s * 1e3
+        self._start_ms = device.now_ms
         self._idle = config.instances
         self._network = way_times_ms(random, cost.network_ms)
         self._batcher: Batcher = OneByOne()
@@ -164,21 +215,16 @@ class _Run:
             self._batcher = DynamicBatcher(
                 config, request_rows=self._rows, timer_late_ms=cost.timer_late_ms
             )
-        match workload.load:
-            case ClosedLoop() as closed:
-                self._client: _Client = _ClosedClient(closed, cost, start_ms, end_ms)
-            case OpenLoop() as opened:
-                self._client = _OpenClient(opened, cost, start_ms, end_ms, random)
         self._times = _Times([], [], [])
         self._order = count()
         self._events: list[tuple[float, int, int, int]] = []
 
-    def trace(self) -> Trace:
+    def trace(self, end: _ByClock) -> Trace:
         for due_ms, leaves_ms in self._client.first():
             self._send(due_ms, leaves_ms)
         self._follow()
         self._device.usage.requests += len(self._times.sent)
-        return self._as_trace()
+        return self._as_trace(end.at_ms)
 
     def _send(self, due_ms: float, leaves_ms: float) -> None:
         times = self._times
@@ -233,10 +279,10 @@ class _Run:
                 self._send(sent_ms, sent_ms)
         heappush(self._events, (at_ms, next(self._order), IS_IDLE, -1))
 
-    def _as_trace(self) -> Trace:
+    def _as_trace(self, end_ms: float) -> Trace:
         sent_ms, done_ms = np.asarray(self._times.sent), np.asarray(self._times.done)
         order = np.argsort(sent_ms, kind="stable")
-        order = order[done_ms[order] <= self._end_ms]
+        order = order[done_ms[order] <= end_ms]
         failed = self._random.random(len(order)) < self._cost.faults.failing_share
         return Trace(
             sent_ns=(sent_ms[order] * 1e6).astype(np.int64),

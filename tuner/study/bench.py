@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from tuner.study.experience import Experience
 
 if TYPE_CHECKING:
     from tuner.judge.goal import Limit, Objective
@@ -35,7 +37,9 @@ class Bench:
         open_loop: the one load to measure, instead of a ladder of closed loops.
         precision: half the interval of the objective that a level which may be the answer is to
             have at the most, as a share of the value; a cap on its length comes first.
+        second: what else to improve; None where there is one objective.
         gate: checks the answers before load; None where there are none or nothing is promised.
+        experience: what was seen so far of how long the model takes.
     """
 
     model: ModelFolder
@@ -51,4 +55,6 @@ class Bench:
     load_deadline_s: float
     open_loop: OpenLoop | None = None
     precision: float = 0.05
+    second: Objective | None = None
     gate: Gate | None = None
+    experience: Experience = field(default_factory=Experience)

@@ -1,7 +1,13 @@
-"""How long a level is measured: as long as it takes to tell what is asked, up to a cap."""
+"""How long a level is measured: as long as it takes to tell what is asked, up to a cap.
+
+A run that turns out too short is thrown away and made again, so its length is guessed as well as
+can be beforehand (`first_run`), one that nearly does is accepted, and after two that did not the
+third is as long as the cap allows.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,8 +17,14 @@ from tuner.measure.measurement import ClosedLoop, OpenLoop
 
 if TYPE_CHECKING:
     from tuner.judge.goal import Objective
-    from tuner.measure.measurement import Measurement
+    from tuner.measure.measurement import Measurement, Workload
     from tuner.measure.trace import Trace
+    from tuner.study.experience import Wait
+
+
+ROUNDS = 5
+"""Answers that each client has to get: the first round is cut off, and of the last one nobody
+knows how much was done. With fewer, intervals of a whole throughput are no rarity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +45,7 @@ class Care:
     windows: int
 
 
-SCREENING = Care(rounds=3, tail="no", precise=False, windows=3)
+SCREENING = Care(rounds=ROUNDS, tail="no", precise=False, windows=3)
 """For a level that may turn out not to matter."""
 
 CLOSELY = Care(rounds=12, tail="within reach", precise=True, windows=5)
@@ -45,13 +57,87 @@ TAIL_DECIDES = Care(rounds=12, tail="within reach", precise=True, windows=15)
 FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
 """For a level that may be the answer where a p99 is an objective or a limit."""
 
+SLOWLY = Care(rounds=8, tail="no", precise=False, windows=5)
+"""The close look at a level whose requests take so long that `ROUNDS` fill a window: eight are the
+fewest of which the throughput is free of what the run's two edges do to it."""
+
 _MARGIN = 1.4
 """A run that is made longer to hold enough is made this much longer than just enough."""
+
+_ENOUGH = 1.2
+"""A run is not made again for less than a fifth of its length: a tenth of an interval's width."""
+
+_NEAR_CAP = 1.5
+"""Nor for less than a half of its length if all that the cap allows is too short all the same."""
 
 _LONGER = 2.0
 """By so much a run is made longer that was too short for any number at all, or not steady."""
 
 _TAIL = 0.99
+
+_WINDOW_ROUNDS = 3.75
+"""Waits that have to fit into a run that ends by the clock: perf_analyzer measures three windows,
+and each needs an answer."""
+
+_SPARE = 1.1
+"""A wait that is known may be so much longer the next time."""
+
+_STRAGGLERS = 0.9
+"""Share of a round that counts as one: else the last of them would hold up the run's end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """How long to send load.
+
+    Attributes:
+        length_s: so long, if ``requests`` is None.
+        requests: until so many were answered; None goes by the clock.
+    """
+
+    length_s: float
+    requests: int | None = None
+
+
+def first_run(
+    workload: Workload, wait: Wait | None, *, care: Care, known_s: float, window_s: float
+) -> Run:
+    """The first run of a level, which is meant to be the only one.
+
+    It goes by the clock where answers are known to come in time. Else it goes by their number,
+    which needs no guess, but ends only at a whole second.
+
+    Args:
+        workload: the traffic.
+        wait: what is expected of it; None where nothing was seen.
+        care: how closely to look.
+        known_s: how long such a level had to be before; 0 where none was measured.
+        window_s: of the bench.
+    """
+    longest_s = care.windows * window_s
+    length_s = max(window_s, min(known_s, longest_s))
+    match workload.load:
+        case ClosedLoop(concurrency=concurrency) if wait is not None:
+            if wait.sure:
+                slow = is_slow(wait.seconds, window_s)
+                rounds = SLOWLY.rounds if slow and care is CLOSELY else care.rounds
+                rounds_s = rounds / ROUNDS * fewest_s(wait)
+                return Run(length_s=max(length_s, min(rounds_s, longest_s), fewest_s(wait)))
+            if _WINDOW_ROUNDS * wait.seconds > length_s:
+                rounds = ROUNDS if care is SCREENING else SLOWLY.rounds
+                answers = math.ceil(_STRAGGLERS * rounds * concurrency)
+                return Run(length_s=length_s, requests=answers)
+    return Run(length_s=length_s)
+
+
+def is_slow(wait_s: float, window_s: float) -> bool:
+    """Whether the fewest rounds already fill a window."""
+    return ROUNDS * wait_s > window_s
+
+
+def fewest_s(wait: Wait) -> float:
+    """Seconds in which each client gets answers enough, by a wait that is known."""
+    return _SPARE * ROUNDS * wait.seconds
 
 
 def wanted_s(
@@ -63,6 +149,7 @@ def wanted_s(
     length_s: float,
     window_s: float,
     precision: float,
+    run: int = 1,
 ) -> float:
     """How long a run like this one has to be; ``length_s`` or less where it was long enough.
 
@@ -77,26 +164,38 @@ def wanted_s(
         length_s: how long the run was.
         window_s: of the bench.
         precision: half the interval's width that is asked for, as a share of the value.
+        run: 1 for the first run of the level. One that is not steady is made again only once.
     """
     if isinstance(level.workload.load, OpenLoop) and not carries(level):
         # Its latency grows for as long as one looks; once more, lest it was only cold.
         return _LONGER * window_s
+    wait = wait_s(steady, level)
+    slow = is_slow(wait, window_s)
+    care = SLOWLY if slow and care is CLOSELY else care
     longest_s = care.windows * window_s
     steady_s = seconds(steady)
-    wanted = care.rounds * _round_s(steady, level)
-    if care.tail != "no":
-        requests = statistics.requests_needed(steady, _TAIL)
-        tail_s = steady_s * requests / steady.sent_ns.size
-        if _MARGIN * tail_s <= longest_s or care.tail == "needed":
-            wanted = max(wanted, tail_s)
-    if any(caveat.code == "unstable" for caveat in level.caveats):
+    tail_s = _tail_s(steady, care, longest_s)
+    wanted = max(care.rounds * wait, tail_s)
+    if run == 1 and any(caveat.code == "unstable" for caveat in level.caveats):
         wanted = max(wanted, _LONGER * length_s)
     value = objective.row.read(level)
     if care.precise and isinstance(value, Estimate) and value.value:
         share = (value.high - value.low) / 2 / abs(value.value)
         if share > precision:
             wanted = max(wanted, length_s - steady_s + steady_s * (share / precision) ** 2)
-    return min(_MARGIN * wanted, longest_s) if wanted > length_s else length_s
+    near_cap = wanted >= longest_s and longest_s <= _NEAR_CAP * length_s
+    # A p99 is there or not: it has no «nearly».
+    if tail_s <= length_s and (near_cap or wanted <= _ENOUGH * length_s):
+        return length_s
+    return min((_SPARE if slow else _MARGIN) * wanted, longest_s) if run == 1 else longest_s
+
+
+def _tail_s(steady: Trace, care: Care, longest_s: float) -> float:
+    """How long it takes to bound the p99; 0 where that is not asked for, or out of reach."""
+    if care.tail == "no":
+        return 0.0
+    tail_s = seconds(steady) * statistics.requests_needed(steady, _TAIL) / steady.sent_ns.size
+    return tail_s if _MARGIN * tail_s <= longest_s or care.tail == "needed" else 0.0
 
 
 def carried_per_s(load: OpenLoop) -> float:
@@ -118,7 +217,7 @@ def carries(level: Measurement) -> bool:
             return False
 
 
-def _round_s(steady: Trace, level: Measurement) -> float:
+def wait_s(steady: Trace, level: Measurement) -> float:
     """How long a client waits for an answer, in s.
 
     In a short run only the quickest answers have come yet. Little's law tells of the slow ones:

@@ -1,25 +1,29 @@
-"""A trial's ladder of load levels on one running server, and the numbers of each level."""
+"""The load levels of a trial on one running server, and the numbers of each."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
-from tuner.judge.rank import may_beat, violation
-from tuner.load.ladder import Level, next_concurrency
 from tuner.measure import checks, stationarity, statistics
 from tuner.measure.measurement import ClosedLoop, Measurement, Workload
-from tuner.measure.warming import warming
 from tuner.study.events import LevelMeasured, LevelStarted
+from tuner.study.experience import Configuration, expected_wait
 from tuner.study.length import (
     CLOSELY,
     FOR_THE_TAIL,
     SCREENING,
     TAIL_DECIDES,
     Care,
+    Run,
+    fewest_s,
+    first_run,
+    is_slow,
     seconds,
     too_short,
+    wait_s,
     wanted_s,
 )
 
@@ -27,18 +31,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tuner.judge.rank import Ranked
     from tuner.measure.trace import Trace
-    from tuner.model.config import ModelConfig
     from tuner.servers.port import Endpoint
     from tuner.study.bench import Bench
     from tuner.study.events import Observer
+    from tuner.study.experience import Wait
     from tuner.study.stopwatch import Stopwatch
     from tuner.telemetry.port import Reading
 
 
 _TAIL_METRIC = "latency_p99_ms"
-_THROUGHPUT = "throughput_per_s"
+
+MADE_AGAIN = "runs made again"
+"""The phase of the runs that turned out too short; nothing of them is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +54,11 @@ class Levels:
         bench: the parts and the lengths.
         endpoint: the running server.
         folder: where the evidence goes.
-        watch: gets the seconds of warming up, measuring and reading back.
+        watch: gets the seconds by phase.
         observer: is told of each level.
         measured: what was measured so far; it outlives an exception.
-        closely_s: how long a level has to be for a close look, from what was seen of it.
+        seen: what was seen of the configuration so far, here and in other trials.
+        looked: loads whose present numbers are as sure as a close look asks for.
     """
 
     bench: Bench
@@ -61,64 +67,8 @@ class Levels:
     watch: Stopwatch
     observer: Observer
     measured: list[Measurement]
-    closely_s: dict[Workload, float] = field(default_factory=dict)
-
-    def climb(self, config: ModelConfig, best: Ranked | None) -> None:
-        """Measure level after level until more load tells nothing new.
-
-        Every configuration is screened. One that may be the best is climbed thoroughly, and its
-        best level is then measured closely; that run takes the place of the shorter one. Where
-        requests come by the clock there is one level, theirs.
-
-        Args:
-            config: what is served.
-            best: what is to be beaten; None while nothing is.
-
-        Raises:
-            ConfigurationRejected: requests are answered with errors.
-            TrialAborted: the load could not be sent.
-        """
-        if self.bench.open_loop is not None:
-            rows = self.bench.request_batch
-            workload = Workload(load=self.bench.open_loop, request_batch=rows)
-            self.measure(workload, self.close_look)
-            return
-        self._judge_by_ladder(config, best)
-        if self._repeat_what_was_warming():
-            self._judge_by_ladder(config, best)
-
-    def _judge_by_ladder(self, config: ModelConfig, best: Ranked | None) -> None:
-        self._ladder(config, best, thorough=False)
-        top = self._top()
-        if top is None:
-            return
-        if best is None or may_beat(top, best.level, self.bench.objective):
-            self._ladder(config, best, thorough=True)
-            self._look_closely()
-
-    def _repeat_what_was_warming(self) -> bool:
-        """Measure those levels again that the server was not yet ready for; whether there were."""
-        slow = [(self.measured[place], caveat) for place, caveat in warming(self.measured).items()]
-        for level, caveat in slow:
-            self.measure(level.workload, self._care)
-            again = self.measured[-1]
-            self.measured[-1] = replace(again, caveats=(*again.caveats, caveat))
-        return bool(slow)
-
-    def _ladder(self, config: ModelConfig, best: Ranked | None, *, thorough: bool) -> None:
-        bench = self.bench
-        for_throughput = bench.objective.metric == _THROUGHPUT
-        while True:
-            concurrency = next_concurrency(
-                [self._rung(level) for level in self.measured],
-                busy=_busy(config, bench.request_batch),
-                max_concurrency=bench.max_concurrency,
-                thorough=thorough,
-                best_so_far=best.level.throughput_per_s if best and for_throughput else None,
-            )
-            if concurrency is None:
-                return
-            self.measure(_closed(concurrency, bench), self._care)
+    seen: Configuration = field(default_factory=Configuration)
+    looked: set[Workload] = field(default_factory=set)
 
     def measure(self, workload: Workload, care: Care) -> None:
         """Measure one level, again and longer where a window is too short for what it is to tell.
@@ -127,35 +77,94 @@ class Levels:
             workload: the traffic.
             care: how closely to look.
         """
-        bench = self.bench
-        length_s = bench.window_s
-        if care is not SCREENING:
-            length_s = max(length_s, self.closely_s.get(workload, 0.0))
-        while True:
-            self.observer.on(LevelStarted(workload=workload, expected_s=length_s))
-            trace, reading = self._run(workload, length_s)
+        run = self._first_run(workload, care)
+        for number in count(1):
+            expected_s = run.length_s if run.requests is None else None
+            self.observer.on(LevelStarted(workload=workload, expected_s=expected_s))
+            trace, reading = self._run(workload, run)
             steady, discarded_s = stationarity.split_warm_up(trace)
+            length_s = run.length_s if run.requests is None else seconds(trace)
             longer_s = too_short(steady, length_s)
             if longer_s is None:
                 level = _numbers(workload, trace, steady, reading, discarded_s=discarded_s)
-                longer_s = self._wanted_s(steady, level, care, length_s)
+                self._learn(workload, steady, level, length_s)
+                longer_s = self._wanted_s(steady, level, care, length_s, number)
                 if longer_s <= length_s:
                     break
-            self.watch.add("warm up", seconds(trace))
-            length_s = longer_s
-        closely = self.close_look
-        self.closely_s[workload] = self._wanted_s(steady, level, closely, length_s)
+            self.watch.add(MADE_AGAIN, seconds(trace))
+            run = self._next_run(workload, run, longer_s)
         self.watch.add("measure", level.duration_s)
         self.watch.add("warm up", seconds(trace) - level.duration_s)
         self.measured[:] = [*_others(self.measured, workload), level]
         self.observer.on(LevelMeasured(measurement=level))
+
+    def _first_run(self, workload: Workload, care: Care) -> Run:
+        known_s = 0.0
+        if care is not SCREENING and self.seen.closely_s:
+            # Loads of one configuration need about as long: a batch counts, not its requests.
+            known_s = self.seen.closely_s.get(workload, min(self.seen.closely_s.values()))
+        return first_run(
+            workload,
+            self._expected_wait(workload),
+            care=care,
+            known_s=known_s,
+            window_s=self.bench.window_s,
+        )
+
+    def _next_run(self, workload: Workload, run: Run, longer_s: float) -> Run:
+        """A longer run; by the clock if it is known now how long an answer takes."""
+        wait = self._expected_wait(workload)
+        if wait is not None and wait.sure:
+            return Run(length_s=max(longer_s, fewest_s(wait)))
+        requests = None if run.requests is None else 2 * run.requests
+        return Run(length_s=longer_s, requests=requests)
+
+    def _expected_wait(self, workload: Workload) -> Wait | None:
+        match workload.load:
+            case ClosedLoop(concurrency=concurrency):
+                alone_s = self.bench.experience.alone_s
+                return expected_wait(concurrency, self.seen.waits_s, alone_s)
+            case _:
+                return None
+
+    def _learn(
+        self, workload: Workload, steady: Trace, level: Measurement, length_s: float
+    ) -> None:
+        """Keep what helps to guess how long the next level has to be."""
+        wait = wait_s(steady, level)
+        match workload.load:
+            case ClosedLoop(concurrency=concurrency):
+                self.seen.waits_s[concurrency] = wait
+                if concurrency == 1:
+                    self.bench.experience.alone_s = wait
+            case _:
+                pass
+        needed_s = self._wanted_s(steady, level, self.close_look, length_s)
+        self.seen.closely_s[workload] = needed_s
+        self.looked.discard(workload)
+        # A level without a p99 is measured again even if that is out of reach: a server that was
+        # warming up all the while shows it later. For a slow one that would double the trial.
+        seen_enough = needed_s <= length_s and level.latency.p99_ms is not None
+        if seen_enough or is_slow(wait, self.bench.window_s):
+            self.looked.add(workload)
+
+    @property
+    def ladder_look(self) -> Care:
+        """The care for each level of a ladder."""
+        return TAIL_DECIDES if self._needs_tail else SCREENING
 
     @property
     def close_look(self) -> Care:
         """The care for a level that may be the answer."""
         return FOR_THE_TAIL if self._needs_tail else CLOSELY
 
-    def _wanted_s(self, steady: Trace, level: Measurement, care: Care, length_s: float) -> float:
+    def was_screened(self, workload: Workload) -> bool:
+        """Whether a close look would tell more of a level than its numbers do now."""
+        return not self._needs_tail and workload not in self.looked
+
+    def _wanted_s(
+        self, steady: Trace, level: Measurement, care: Care, length_s: float, run: int = 1
+    ) -> float:
         bench = self.bench
         return wanted_s(
             steady,
@@ -165,26 +174,11 @@ class Levels:
             length_s=length_s,
             window_s=bench.window_s,
             precision=bench.precision,
+            run=run,
         )
 
-    def _top(self) -> Measurement | None:
-        """The level that speaks for the configuration; None where none keeps the limits."""
-        bench = self.bench
-        keeping = [level for level in self.measured if violation(level, bench.limits) <= 0]
-        scored = [(s, level) for level in keeping if (s := bench.objective.score(level))]
-        return max(scored, key=lambda pair: pair[0])[1] if scored else None
-
-    def _look_closely(self) -> None:
-        """Measure the best level again, where it was only screened."""
-        top = self._top()
-        if top is None or self._needs_tail:
-            return
-        short = top.duration_s < CLOSELY.rounds * top.latency.mean_ms.value / 1e3
-        if short or top.latency.p99_ms is None:
-            self.measure(top.workload, CLOSELY)
-
-    def _run(self, workload: Workload, length_s: float) -> tuple[Trace, Reading]:
-        """Send load for ``length_s`` and watch; what is not load is counted as reading back."""
+    def _run(self, workload: Workload, run: Run) -> tuple[Trace, Reading]:
+        """Send load and watch; what is not load is counted as reading back."""
         begun_s = time.monotonic()
         model, endpoint = self.bench.model.name, self.endpoint
         with self.bench.telemetry.sampling(
@@ -194,7 +188,8 @@ class Levels:
                 grpc=endpoint.grpc,
                 model=model,
                 workload=workload,
-                duration_s=length_s,
+                duration_s=run.length_s,
+                requests=run.requests,
                 folder=self.folder,
             )
             reading = read()
@@ -202,37 +197,12 @@ class Levels:
         self.watch.add("start and read the load generator", idle_s)
         return trace, reading
 
-    def _rung(self, level: Measurement) -> Level:
-        match level.workload.load:
-            case ClosedLoop(concurrency=concurrency):
-                return Level(
-                    concurrency=concurrency,
-                    throughput=level.throughput_per_s,
-                    keeps_limits=violation(level, self.bench.limits) <= 0,
-                )
-            case _:
-                raise ValueError(f"a ladder has closed loops, but got {level.workload}")
-
-    @property
-    def _care(self) -> Care:
-        """How closely each level of a ladder is looked at."""
-        return TAIL_DECIDES if self._needs_tail else SCREENING
-
     @property
     def _needs_tail(self) -> bool:
         """Whether p99 decides anything, so that each level has to bound it."""
         bench = self.bench
-        return _TAIL_METRIC in {bench.objective.metric, *(li.metric for li in bench.limits)}
-
-
-def _closed(concurrency: int, bench: Bench) -> Workload:
-    return Workload(load=ClosedLoop(concurrency=concurrency), request_batch=bench.request_batch)
-
-
-def _busy(config: ModelConfig, request_batch: int) -> int:
-    """Requests that the configuration can execute at once."""
-    joined = config.max_batch_size // request_batch if config.dynamic_batching else 1
-    return max(joined, 1) * config.instance_count
+        wanted = (bench.objective, *([bench.second] if bench.second else ()), *bench.limits)
+        return any(one.metric == _TAIL_METRIC for one in wanted)
 
 
 def _numbers(

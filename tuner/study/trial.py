@@ -10,6 +10,7 @@ from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.measure.record import Aborted, Measured, Outcome, Rejected
 from tuner.model.repository import stage
 from tuner.model.weights import with_weights
+from tuner.study.climb import climb
 from tuner.study.events import PhaseStarted
 from tuner.study.level import Levels
 from tuner.study.stopwatch import Stopwatch
@@ -54,6 +55,7 @@ def try_configuration(
     observer: Observer,
     best: Ranked | None,
     again: Workload | None,
+    start: int | None = None,
 ) -> Attempt:
     """Serve a configuration, put load on it and tell what came of it.
 
@@ -64,12 +66,15 @@ def try_configuration(
         observer: is told of phases and levels.
         best: what is to be beaten; None while nothing is.
         again: the one level to measure again, for a proof; None climbs the ladder.
+        start: the concurrency at which the configuration is expected to yield what it can; None
+            where nobody knows. A wrong one costs time and loses nothing: see `load.ladder`.
     """
     watch = Stopwatch()
     levels: list[Measurement] = []
+    experience, fingerprint = bench.experience, config.fingerprint()
     try:
         with _serving(bench, config, folder, watch, observer) as endpoint:
-            _check_answers(bench, endpoint, watch, observer)
+            _check_answers(bench, endpoint, watch, observer, fingerprint)
             ladder = Levels(
                 bench=bench,
                 endpoint=endpoint,
@@ -77,9 +82,10 @@ def try_configuration(
                 watch=watch,
                 observer=observer,
                 measured=levels,
+                seen=experience.of(fingerprint),
             )
             if again is None:
-                ladder.climb(config, best)
+                climb(ladder, config, best=best, start=start)
             else:
                 ladder.measure(again, ladder.close_look)
     except ConfigurationRejected as error:
@@ -96,13 +102,25 @@ def try_configuration(
     return Attempt(outcome=outcome, phases_s=watch.phases_s)
 
 
-def _check_answers(bench: Bench, endpoint: Endpoint, watch: Stopwatch, observer: Observer) -> None:
-    """Let nothing be measured that answers wrongly."""
+def _check_answers(
+    bench: Bench, endpoint: Endpoint, watch: Stopwatch, observer: Observer, fingerprint: str
+) -> None:
+    """Let nothing be measured that answers wrongly.
+
+    A configuration whose answers were right before is asked once, to see that it answers and to
+    load what a server loads with its first request: the same files on the same server mix up
+    nothing that they did not then.
+    """
     if bench.gate is None:
         return
     observer.on(PhaseStarted(phase="checking the answers"))
+    experience = bench.experience
     with watch.phase("check the answers"):
-        bench.gate.check(endpoint, bench.model.name)
+        if fingerprint in experience.answered:
+            bench.gate.ask_once(endpoint, bench.model.name)
+        else:
+            experience.alone_s = bench.gate.check(endpoint, bench.model.name)
+            experience.answered.add(fingerprint)
 
 
 @contextmanager
