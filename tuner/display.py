@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,12 +18,14 @@ from tuner.space.triton import (
     MAX_BATCH_SIZE,
     MAX_QUEUE_DELAY_US,
 )
+from tuner.study.budget import duration, proof_trial_s, took_s
 from tuner.study.events import (
     Cleaned,
     Event,
     LevelMeasured,
     LevelStarted,
     PhaseStarted,
+    ProofStarted,
     SearchEnded,
     StudyOpened,
     TrialEnded,
@@ -56,8 +60,10 @@ class Display:
         )
         self._task = self._progress.add_task("", total=None, trial="", start=False)
         self._live = self._console.is_terminal
-        self._lengths_s: list[float] = []
+        self._searched_s: list[float] = []
+        self._proved_s: list[float] = []
         self._begun_s = 0.0
+        self._ends_at_s = math.inf
         self._position = 0
         self._trials = 0
         self._proofs_left = 0
@@ -83,13 +89,7 @@ class Display:
             case Cleaned():
                 self._say(f"ended {event.processes} processes that a killed run had left behind")
             case StudyOpened():
-                self._trials = event.trials
-                self._proofs_left = event.proofs
-                self._objective = event.objective
-                self._progress.update(self._task, total=event.trials, completed=event.done)
-                if event.done:
-                    done = f"{event.done} trial{'' if event.done == 1 else 's'}"
-                    self._say(f"study {event.name} goes on: {done} done")
+                self._open(event)
             case TrialStarted():
                 self._start(event)
             case PhaseStarted():
@@ -101,7 +101,21 @@ class Display:
             case TrialEnded():
                 self._end(event)
             case SearchEnded():
+                self._trials = self._position = 0  # none of the search is left
                 self._say(event.reason)
+            case ProofStarted():
+                self._proofs_left = event.trials
+
+    def _open(self, event: StudyOpened) -> None:
+        self._trials = event.trials
+        self._proofs_left = event.proofs
+        if event.time_left_s is not None:
+            self._ends_at_s = time.monotonic() + max(event.time_left_s, 0.0)
+        self._objective = event.objective
+        self._progress.update(self._task, total=event.trials, completed=event.done)
+        if event.done:
+            done = f"{event.done} trial{'' if event.done == 1 else 's'}"
+            self._say(f"study {event.name} goes on: {done} done")
 
     def _start(self, event: TrialStarted) -> None:
         self._begun_s = time.monotonic()
@@ -116,28 +130,59 @@ class Display:
         self._say(f"{what}  ({event.why})")
 
     def _end(self, event: TrialEnded) -> None:
-        self._lengths_s.append(time.monotonic() - self._begun_s)
+        self._note_length(event)
         match event.record.outcome:
             case Measured():
                 shown = "measured"
                 if self._objective is not None:
                     self._best = describe_best(event.best, event.baseline, self._objective)
                     shown = describe_level(event.spoken, self._objective)
-                self._say(f"  {shown}{self._outlook()}")
+                self._say(f"  {shown}{self._outlook(event.best)}")
                 self._progress.update(self._task, completed=self._position)
             case Rejected():
-                self._say(f"  rejected: {event.record.outcome.reason}{self._outlook()}")
+                self._say(f"  rejected: {event.record.outcome.reason}{self._outlook(event.best)}")
                 self._progress.update(self._task, completed=self._position)
             case Aborted():
                 self._say(f"  lost: {event.record.outcome.cause}")
 
-    def _outlook(self) -> str:
+    def _note_length(self, event: TrialEnded) -> None:
+        """Remember how long trials take: those of the search, and those that measure again.
+
+        The user's own is measured at more levels than what is compared with it, and tells of
+        neither.
+        """
+        length_s = time.monotonic() - self._begun_s
+        match event.record.role:
+            case "baseline":
+                return
+            case "search":
+                self._searched_s.append(length_s)
+            case "proof":
+                self._proved_s.append(length_s)
+
+    def _outlook(self, best: Ranked | None) -> str:
         parts = [self._best] if self._best else []
-        left = max(self._trials - self._position, 0) + self._proofs_left
-        if left > 0 and self._lengths_s:
-            recent = self._lengths_s[-5:]
-            parts.append(f"about {duration(left * sum(recent) / len(recent))} left")
+        left_s = self.left_s(best)
+        if left_s is not None and round(left_s):
+            parts.append(f"about {duration(left_s)} left")
         return "; " + ", ".join(parts) if parts else ""
+
+    def left_s(self, best: Ranked | None) -> float | None:
+        """Time to the end; None while too little is known."""
+        trials = max(self._trials - self._position, 0)
+        trial_s = _recent(self._searched_s)
+        if trial_s is None and trials:
+            return None
+        proof_s = _recent(self._proved_s)
+        if proof_s is None and trial_s is not None and best is not None:
+            share = proof_trial_s((), best) / max(took_s(best.record), 1e-9)
+            proof_s = trial_s * min(share, 1.0)
+        if proof_s is None:
+            proof_s = trial_s
+        if proof_s is None:
+            return None
+        left_s = trials * (trial_s or 0.0) + self._proofs_left * proof_s
+        return min(left_s, max(self._ends_at_s - time.monotonic(), 0.0)) if trials else left_s
 
     def _status(self, text: str) -> None:
         best = f" · {self._best}" if self._best else ""
@@ -145,6 +190,10 @@ class Display:
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
+
+
+def _recent(lengths_s: list[float]) -> float | None:
+    return fmean(lengths_s[-5:]) if lengths_s else None
 
 
 def describe_params(params: Params) -> str:
@@ -170,15 +219,6 @@ def describe_load(workload: Workload) -> str:
             return f"concurrency {workload.load.concurrency}"
         case OpenLoop():
             return f"{workload.load.rate_per_s:g} requests/s"
-
-
-def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min 10 s`` or ``2 h 5 min``."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
 def describe_level(spoken: Ranked | None, objective: Objective) -> str:

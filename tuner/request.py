@@ -38,7 +38,11 @@ class Request:
         repository: where models are looked for.
         studies: where studies are kept.
         trials: configurations to measure in all.
+        proof_rounds: how often the best and the user's own are measured again in turn.
+        time_limit_s: for all of it, over all sessions; None for none.
+        patience: so many proposals in a row that promise nothing end the search; 0 for never.
         objective: what to improve.
+        second: what to improve beside it; None where there is one objective.
         limits: what to keep.
         max_batch_size: upper bound of the knob, in rows.
         max_queue_delay_microseconds: upper bound of the knob.
@@ -51,6 +55,7 @@ class Request:
         load_deadline_s: how long the model may take to load.
         seed: of the search.
         sampler: what proposes.
+        started_from: names of earlier studies to learn from.
         weights: which ones to serve; None for those that the configuration names.
         server: what serves, and what was typed about it.
         input_data: requests of the user's own, in perf_analyzer's form; None makes some up.
@@ -64,7 +69,11 @@ class Request:
     repository: Path
     studies: Path
     trials: int
+    proof_rounds: int
+    time_limit_s: float | None
+    patience: int
     objective: Objective
+    second: Objective | None
     limits: tuple[Limit, ...]
     max_batch_size: int
     max_queue_delay_microseconds: int
@@ -77,6 +86,7 @@ class Request:
     load_deadline_s: float
     seed: int
     sampler: Sampler
+    started_from: tuple[str, ...]
     weights: Weights | None
     server: ServerOptions
     input_data: Path | None
@@ -115,7 +125,11 @@ def asked_again(
         repository=repository,
         studies=studies,
         trials=len(study.trials),
+        proof_rounds=0,
+        time_limit_s=None,
+        patience=0,
         objective=spec.objective,
+        second=spec.second,
         limits=spec.limits,
         max_batch_size=spec.bounds.max_batch_size,
         max_queue_delay_microseconds=spec.bounds.max_queue_delay_microseconds,
@@ -128,6 +142,7 @@ def asked_again(
         load_deadline_s=load_deadline_s,
         seed=spec.seed + len(study.trials),
         sampler=Sampler(spec.sampler),
+        started_from=(),
         weights=None if spec.weights is None else Weights(spec.weights),
         server=_served_again(study, server),
         input_data=input_data,

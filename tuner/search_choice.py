@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tuner.errors import UsageError
@@ -10,14 +11,18 @@ from tuner.search.model_guided import ModelGuided
 from tuner.search.optuna_samplers import OptunaProposer
 from tuner.server_choice import ServerKind
 from tuner.space.triton import Bounds, search_space
+from tuner.study.history import seen, tells
 from tuner.telemetry.machine import usable_cores
 from tuner.telemetry.nvml import gpus as installed_gpus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner.model.repository import ModelFolder
     from tuner.request import Request
-    from tuner.search.port import Proposer
+    from tuner.search.port import Proposer, Seen
     from tuner.space.knobs import SearchSpace
+    from tuner.study.spec import StudyRecord
 
 _MOST_ON_A_GPU = 8
 """Instances per group to try on a GPU at most; memory sets the real bound."""
@@ -73,8 +78,46 @@ def instance_kind(request: Request) -> str:
     return "KIND_GPU" if has_gpus else "KIND_CPU"
 
 
-def proposer_of(request: Request, space: SearchSpace) -> Proposer:
-    """Make what proposes configurations of the space."""
+def learnt_from(
+    request: Request, space: SearchSpace, studies: Sequence[StudyRecord]
+) -> tuple[Seen, ...]:
+    """What earlier studies saw, in terms of this space, judged by what is wanted now.
+
+    Args:
+        request: names the objective and the limits.
+        space: of this study.
+        studies: those that it is to start from.
+
+    Raises:
+        UsageError: one of them had other knobs, or what proposes cannot learn from others.
+    """
+    if studies and request.sampler is not Sampler.AUTO:
+        raise UsageError(
+            f"--from needs --sampler auto: {request.sampler.value} learns from its own trials "
+            "only."
+        )
+    known: list[Seen] = []
+    knobs = [knob.name for knob in space.knobs]
+    for study in studies:
+        told = [trial for trial in study.trials if tells(trial)]
+        if missing := [name for name in knobs if any(name not in t.params for t in told)]:
+            raise UsageError(
+                f"study {study.header.spec.name} is of {study.header.spec.model}, where "
+                f"{' and '.join(missing)} did not change, so it says nothing here; leave it out "
+                "of --from."
+            )
+        known += [
+            replace(
+                seen(trial, request.objective, request.limits),
+                params=space.canonical({name: trial.params[name] for name in knobs}),
+            )
+            for trial in told
+        ]
+    return tuple(known)
+
+
+def proposer_of(request: Request, space: SearchSpace, earlier: Sequence[Seen] = ()) -> Proposer:
+    """Make what proposes configurations of the space; ``earlier`` is from `learnt_from`."""
     match request.sampler:
         case Sampler.AUTO:
             return ModelGuided(
@@ -82,6 +125,11 @@ def proposer_of(request: Request, space: SearchSpace) -> Proposer:
                 seed=request.seed,
                 max_concurrency=request.max_concurrency,
                 request_batch=request.request_batch,
+                p99_limit_ms=min(
+                    (li.bound for li in request.limits if li.metric == "latency_p99_ms"),
+                    default=None,
+                ),
+                earlier=earlier,
             )
         case Sampler.TPE:
             return OptunaProposer(space, sampler="tpe", seed=request.seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner.errors import UsageError
+from tuner.study.folder import set_aside
 from tuner.study.storage import StudyStore
 
 if TYPE_CHECKING:
@@ -48,10 +49,9 @@ def open_store(folder: Path, spec: StudySpec, environment: Mapping[str, str]) ->
     Raises:
         UsageError: that study was made under other terms.
     """
-    database = folder / _DATABASE
     store = comparable_store(folder, spec, environment)
     if store is None:
-        database.unlink(missing_ok=True)  # nothing was measured yet
+        set_aside(folder)  # what a run left that was killed in its first trial, if any
         return StudyStore.create(_url(folder), spec, environment)
     return store
 

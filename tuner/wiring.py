@@ -11,7 +11,9 @@ from tuner.model.config import ModelConfig
 from tuner.model.repository import ModelFolder, find_model
 from tuner.model.weights import with_weights
 from tuner.parts import gate_for, parts_for, write_inputs
-from tuner.search_choice import bounds_of, instance_kind, proposer_of, space_of
+from tuner.search_choice import bounds_of, instance_kind, learnt_from, proposer_of, space_of
+from tuner.server_choice import ServerKind
+from tuner.simulator.cost import FILE_NAME, CostModel
 from tuner.stored import comparable_store, load_store, open_store, stored
 from tuner.study.bench import Bench
 from tuner.study.events import Cleaned
@@ -24,6 +26,7 @@ from tuner.study.folder import (
 )
 from tuner.study.run import StudyRun
 from tuner.study.spec import StudySpec
+from tuner.telemetry.nvml import gpus as installed_gpus
 from tuner.terminal import note
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from tuner.parts import Parts
     from tuner.request import Request
+    from tuner.search.port import Proposer, Seen
     from tuner.space.knobs import SearchSpace
     from tuner.study.events import Observer
     from tuner.study.storage import StudyStore
@@ -91,9 +95,11 @@ def plan(request: Request) -> Plan:
     model = find_model(request.model, request.repository)
     space = space_of(request, model)
     with_weights(model, request.weights)  # refuses what cannot be had
+    _require_readings(request, model)
     require_makeable(request.studies, "--studies")
     name = study_name(request.study, model)
     folder = request.studies.absolute() / name
+    _earlier(request, name, space)  # refuses what cannot be learnt from
     environment = parts_for(request, model, folder, provides=False).describe()
     if not request.fresh:
         comparable_store(folder, _spec(request, name, model), environment)
@@ -110,10 +116,12 @@ def session(request: Request, observer: Observer) -> Iterator[Session]:
     """
     request = request.settled(note)
     model = find_model(request.model, request.repository)
-    space_of(request, model)  # refuses what cannot be tuned
+    space = space_of(request, model)  # refuses what cannot be tuned
     with_weights(model, request.weights)  # refuses what cannot be had
+    _require_readings(request, model)
     name = study_name(request.study, model)
     require_writable(request.studies, "--studies")
+    earlier = _earlier(request, name, space)
     folder = request.studies.absolute() / name
     parts = parts_for(request, model, folder)
     environment = parts.describe()
@@ -122,7 +130,8 @@ def session(request: Request, observer: Observer) -> Iterator[Session]:
             set_aside(folder)
         store = open_store(folder, _spec(request, name, model), environment)
         _clean(parts, observer)
-        run = _run(request, model, parts, store, folder, observer)
+        proposer = proposer_of(request, space, earlier)
+        run = _run(request, model, parts, store, proposer, observer)
         yield Session(store=store, run=run)
 
 
@@ -154,7 +163,8 @@ def verification(request: Request, observer: Observer) -> Iterator[Session]:
         if store is None:
             raise UsageError(f"study {name} was removed; run: tune {request.model}")
         _clean(parts, observer)
-        run = _run(request, model, parts, store, folder, observer)
+        proposer = proposer_of(request, space_of(request, model))
+        run = _run(request, model, parts, store, proposer, observer)
         differences = store.differences(spec, environment)
         yield Session(store=store, run=run, differences=tuple(differences))
 
@@ -175,7 +185,51 @@ def _spec(request: Request, name: str, model: ModelFolder) -> StudySpec:
         weights=None if request.weights is None else request.weights.value,
         open_loop=request.open_loop,
         precision=request.precision,
+        second=request.second,
+        started_from=request.started_from,
     )
+
+
+def _earlier(request: Request, name: str, space: SearchSpace) -> tuple[Seen, ...]:
+    """What the studies saw that this one starts from.
+
+    Raises:
+        UsageError: there is no such study, or nothing can be learnt from it.
+    """
+    if name in request.started_from:
+        raise UsageError(
+            f"study {name} cannot start from itself; give this one another name with --study."
+        )
+    studies = [stored(request.studies, other) for other in request.started_from]
+    return learnt_from(request, space, studies)
+
+
+def _require_readings(request: Request, model: ModelFolder) -> None:
+    """Refuse what is known beforehand to be unmeasurable; the first trial shows the rest.
+
+    Raises:
+        UsageError: an objective or a limit is on a GPU, and there is none.
+    """
+    match request.server.kind:
+        case ServerKind.SIM:
+            has_gpu = CostModel.read(model.path / FILE_NAME).memory_total_bytes is not None
+        case ServerKind.REMOTE:
+            return
+        case ServerKind.AUTO | ServerKind.LOCAL | ServerKind.DOCKER:
+            has_gpu = bool(installed_gpus())
+    limited = [(limit.metric, f"the limit {limit.describe()}") for limit in request.limits]
+    wanted = [one for one in (request.objective, request.second) if one is not None]
+    for key, what in [
+        *limited,
+        *((one.metric, f"the objective {one.row.header}") for one in wanted),
+    ]:
+        if key.startswith("gpu_") and not has_gpu:
+            simulated = request.server.kind is ServerKind.SIM
+            where = f"in {FILE_NAME} of {model.name}" if simulated else "here"
+            raise UsageError(
+                f"nothing can measure {what}: there is no GPU {where}. Leave it out, or tune "
+                "where there is one."
+            )
 
 
 def _clean(parts: Parts, observer: Observer) -> None:
@@ -189,18 +243,18 @@ def _run(
     model: ModelFolder,
     parts: Parts,
     store: StudyStore,
-    folder: Path,
+    proposer: Proposer,
     observer: Observer,
 ) -> StudyRun:
+    folder = request.studies.absolute() / store.header.spec.name
     write_inputs(model, folder)
-    space = space_of(request, model)
     return StudyRun(
         store=store,
         folder=folder / "trials",
         config=model.config,
         kind=instance_kind(request),
-        space=space,
-        proposer=proposer_of(request, space),
+        space=space_of(request, model),
+        proposer=proposer,
         bench=Bench(
             model=model,
             weights=request.weights,
@@ -208,6 +262,7 @@ def _run(
             load=parts.load,
             telemetry=parts.telemetry,
             objective=request.objective,
+            second=request.second,
             limits=request.limits,
             request_batch=request.request_batch,
             max_concurrency=request.max_concurrency,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,32 @@ def run(
 
 def seconds(trace: Trace) -> float:
     return float(trace.done_ns.max() - trace.sent_ns.min()) / 1e9
+
+
+def test_a_run_that_counts_answers_lasts_until_they_came_and_no_longer(
+    generator: PerfAnalyzer,
+    local_server: Callable[[], LocalServer],
+    repository: Path,
+    folder: Path,
+) -> None:
+    """A request takes longer than the run would; what is on its way at the end is not awaited."""
+    add_parameter(repository, "base_ms", "1500")
+    with local_server().serving(
+        repository=repository, model="light", log=folder / "log", deadline_s=START_S
+    ) as endpoint:
+        begun_s = time.monotonic()
+        trace = generator.run(
+            grpc=endpoint.grpc,
+            model="light",
+            workload=FOUR,
+            duration_s=0.1,
+            folder=folder,
+            requests=6,
+        )
+        took_s = time.monotonic() - begun_s
+    assert len(trace.sent_ns) >= 6
+    assert took_s < seconds(trace) + 3.0
+    assert len(list(folder.glob("perf_*.log"))) == 1
 
 
 def test_a_closed_loop_keeps_its_requests_in_flight(

@@ -11,12 +11,13 @@ from rich.console import Console
 from tuner.display import Display
 from tuner.judge.goal import Limit, Objective
 from tuner.judge.rank import best_level
-from tuner.study.events import StudyOpened, TrialEnded
+from tuner.study.events import ProofStarted, SearchEnded, StudyOpened, TrialEnded, TrialStarted
 
 if TYPE_CHECKING:
     from tuner.judge.rank import Ranked
     from tuner.measure.measurement import Measurement
     from tuner.measure.record import Role
+    from tuner.study.events import Event
 
 THROUGHPUT = Objective(metric="throughput_per_s")
 P99 = Objective(metric="latency_p99_ms")
@@ -88,3 +89,39 @@ def test_a_percentile_that_could_not_be_bounded_is_unknown() -> None:
     line = said(P99, OWN, [studies.level(1, 9.0, None)])
 
     assert line.startswith("p99 unknown at concurrency 1, 9 infer/s")
+
+
+def lines(*events: Event) -> list[str]:
+    """What is said of events that take no time that would be worth telling."""
+    out = io.StringIO()
+    with Display(Console(file=out, width=200)) as display:
+        for event in events:
+            display.on(event)
+    return [line for line in out.getvalue().splitlines() if line]
+
+
+def test_the_time_left_is_not_told_in_the_last_second() -> None:
+    record = studies.trial(1, OWN)
+    spoken = best_level(record, THROUGHPUT, ())
+    said = lines(
+        StudyOpened(name="light", done=0, trials=3, proofs=12, objective=THROUGHPUT),
+        TrialStarted(number=1, position=2, role="search", params=record.params, why="next"),
+        TrialEnded(record=record, spoken=spoken, best=spoken, baseline=None),
+        SearchEnded(reason="enough."),
+        ProofStarted(trials=2),
+    )
+    assert "left" not in " ".join(said)
+    assert said[-1] == "enough."
+
+
+def test_the_users_own_trial_does_not_say_how_long_the_others_take() -> None:
+    display = Display(Console(file=io.StringIO()))
+    display.on(StudyOpened(name="light", done=0, trials=30, proofs=12, objective=THROUGHPUT))
+    baseline = studies.trial(0, OWN, role="baseline")
+    own = best_level(baseline, THROUGHPUT, ())
+    display.on(TrialEnded(record=baseline, spoken=own, best=own, baseline=own))
+    assert display.left_s(own) is None
+    other = studies.trial(1, OTHER)
+    spoken = best_level(other, THROUGHPUT, ())
+    display.on(TrialEnded(record=other, spoken=spoken, best=spoken, baseline=own))
+    assert display.left_s(spoken) is not None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.load.ladder import Level, next_concurrency
+from tuner.load.ladder import Level, next_concurrency, room
 from tuner.measure.estimate import Estimate
+from tuner.measure.measurement import BatchTime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +31,7 @@ def batched(batch: int) -> Callable[[int], float]:
     return throughput
 
 
-def climb(
+def climb(  # noqa: PLR0913 - one parameter a circumstance
     throughput: Callable[[int], float],
     *,
     busy: int,
@@ -37,6 +40,9 @@ def climb(
     best_so_far: Estimate | None = None,
     noise: float = 0.02,
     thorough: bool = True,
+    start: int | None = None,
+    room: Callable[[int], float] = lambda _: math.inf,
+    limited: bool = False,
 ) -> list[int]:
     levels: list[Level] = []
     while (
@@ -46,6 +52,8 @@ def climb(
             max_concurrency=max_concurrency,
             thorough=thorough,
             best_so_far=best_so_far,
+            start=start,
+            limited=limited,
         )
     ) is not None:
         assert concurrency not in [level.concurrency for level in levels]
@@ -54,6 +62,7 @@ def climb(
                 concurrency=concurrency,
                 throughput=estimate(throughput(concurrency), noise),
                 keeps_limits=keeps(concurrency),
+                room=room(concurrency),
             )
         )
     return [level.concurrency for level in levels]
@@ -121,6 +130,63 @@ def test_a_configuration_that_may_still_catch_up_is_not_given_up() -> None:
     assert climb(batched(8), busy=8, best_so_far=estimate(500)) == [1, 16, 8, 32]
 
 
+BEST = estimate(1000)
+
+
+def test_room_is_what_instances_that_never_idle_would_yield_with_full_batches() -> None:
+    batches = (
+        BatchTime(size=4, count=30, compute_ms=20.0),
+        BatchTime(size=8, count=10, compute_ms=20.0),
+    )
+    # Two instances of batches of 8 in 20 ms: 800 rows/s at the most.
+    assert room(400.0, batches, instances=2, largest=8) == pytest.approx(2.0)
+    assert room(900.0, batches, instances=2, largest=8) == 1.0
+    assert room(400.0, (), instances=2, largest=8) == math.inf
+
+
+def test_a_ladder_begins_where_it_is_expected_to_yield_what_it_can() -> None:
+    assert climb(batched(8), busy=8, start=12, thorough=False)[0] == 12
+
+
+def test_one_level_is_enough_where_even_its_room_leaves_it_behind() -> None:
+    assert climb(lambda _: 400.0, busy=8, start=12, room=lambda _: 2.0, best_so_far=BEST) == [12]
+
+
+def test_room_that_reaches_the_best_keeps_the_ladder_going() -> None:
+    levels = climb(lambda _: 400.0, busy=8, start=8, room=lambda _: 2.6, best_so_far=BEST)
+    assert levels == [8, 16]
+
+
+def test_a_level_without_room_is_all_that_a_contender_needs() -> None:
+    assert climb(lambda _: 2000.0, busy=8, start=12, room=lambda _: 1.05, best_so_far=BEST) == [12]
+
+
+def test_without_word_from_the_server_a_ladder_that_starts_somewhere_goes_on_as_any_other() -> (
+    None
+):
+    assert climb(batched(8), busy=8, start=4) == [4, 16, 8, 32]
+
+
+def test_a_start_is_never_above_twice_what_can_be_worked_on_at_once() -> None:
+    assert climb(batched(8), busy=8, start=500, thorough=False) == [16]
+    assert climb(batched(8), busy=8, start=500, max_concurrency=12, thorough=False) == [12]
+
+
+def test_a_start_that_breaks_a_limit_is_halved_and_the_limit_closed_in_on() -> None:
+    levels = climb(lambda c: 10.0 * c, busy=8, start=16, keeps=lambda c: c <= 11, limited=True)
+    assert levels == [16, 8, 11, 13]
+
+
+def test_a_start_far_above_a_limit_goes_on_at_one_request() -> None:
+    levels = climb(lambda c: 10.0 * c, busy=32, start=64, keeps=lambda c: c <= 11, limited=True)
+    assert levels == [64, 32, 1, 6, 14, 9, 11, 12]
+
+
+def test_a_start_that_keeps_a_limit_is_doubled_not_left_for_saturation() -> None:
+    levels = climb(lambda c: 10.0 * c, busy=64, start=8, keeps=lambda c: c <= 11, limited=True)
+    assert levels == [8, 16, 11, 13]
+
+
 @given(
     busy=st.integers(1, 500),
     top=st.integers(1, 2000),
@@ -128,9 +194,21 @@ def test_a_configuration_that_may_still_catch_up_is_not_given_up() -> None:
     kept_until=st.integers(0, 2000),
     noise=st.floats(0, 0.5),
     thorough=st.booleans(),
+    start=st.none() | st.integers(1, 2000),
+    room_left=st.sampled_from([1.0, 1.5, math.inf]),
+    limited=st.booleans(),
 )
-def test_a_ladder_ends_within_ten_levels_and_its_bounds(
-    *, busy: int, top: int, saturated_at: int, kept_until: int, noise: float, thorough: bool
+def test_a_ladder_ends_within_ten_levels_and_its_bounds(  # noqa: PLR0913 - one a circumstance
+    *,
+    busy: int,
+    top: int,
+    saturated_at: int,
+    kept_until: int,
+    noise: float,
+    thorough: bool,
+    start: int | None,
+    room_left: float,
+    limited: bool,
 ) -> None:
     levels = climb(
         lambda c: 10.0 * min(c, saturated_at),
@@ -139,6 +217,9 @@ def test_a_ladder_ends_within_ten_levels_and_its_bounds(
         keeps=lambda c: c <= kept_until,
         noise=noise,
         thorough=thorough,
+        start=start,
+        room=lambda _: room_left,
+        limited=limited,
     )
     assert 1 <= len(levels) <= 10
     assert all(1 <= level <= top for level in levels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,9 @@ from tuner.load.arrivals import due_ns, intervals_us
 from tuner.load.binary import find_binary
 from tuner.load.export import read_export
 from tuner.load.inputs import TEXTS, Input, check_input_data, input_data, write_input_data
+from tuner.load.run_files import RunFiles, Written
 from tuner.load.runner import Here
-from tuner.measure.measurement import OpenLoop
+from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +77,39 @@ def test_what_is_not_an_export_is_an_error(tmp_path: Path, content: bytes) -> No
     (tmp_path / "e").write_bytes(content)
     with pytest.raises(ValueError, match="send times"):
         read_export(tmp_path / "e")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    return RunFiles.next_free(tmp_path, Workload(load=ClosedLoop(concurrency=4)))
+
+
+def holds_within(written: Written, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not written():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_a_run_has_written_all_when_its_export_is_whole_and_grows_no_more(files: RunFiles) -> None:
+    files.report.write_text("figures", encoding="utf-8")
+    files.export.write_bytes(export(request(10, 20))[:-1] + b',"service_kind":"triton"}')
+    assert not Written(files)()
+    assert holds_within(Written(files), 10.0)
+
+
+@pytest.mark.parametrize("end", [b"", b',"service_kind":"tri', b',"something":"new"}'])
+def test_a_run_whose_export_has_another_end_is_waited_for(files: RunFiles, end: bytes) -> None:
+    files.report.write_text("figures", encoding="utf-8")
+    files.export.write_bytes(export(request(10, 20))[:-1] + end)
+    assert not holds_within(Written(files), 0.6)
+
+
+def test_a_run_without_its_report_is_waited_for(files: RunFiles) -> None:
+    files.export.write_bytes(export(request(10, 20))[:-1] + b',"service_kind":"triton"}')
+    assert not holds_within(Written(files), 0.6)
 
 
 def test_a_constant_rate_does_not_drift() -> None:

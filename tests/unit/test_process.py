@@ -80,6 +80,21 @@ def test_a_program_that_a_signal_ends_tells_its_negative_number(folder: Path) ->
     assert run_here(folder, ["/bin/sh", "-c", "kill -15 $$"])[0] == -15
 
 
+def test_a_program_that_has_done_all_that_is_wanted_is_ended_and_ended_well(folder: Path) -> None:
+    code = "import pathlib, time; pathlib.Path('result').touch(); time.sleep(600)"
+    ended = run(
+        python(code),
+        env=inherited_environment(),
+        cwd=folder,
+        log=folder / "log",
+        deadline_s=60.0,
+        study=folder / "study",
+        done=(folder / "result").exists,
+    )
+    assert ended.returncode == 0
+    assert ended.wall_s < 60.0
+
+
 def test_the_cpu_time_is_that_of_the_program_not_of_the_wall_clock(folder: Path) -> None:
     busy = "import time\nwhile time.process_time() < 0.2: pass\ntime.sleep(0.3)"
     done = run(

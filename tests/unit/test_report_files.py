@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 ALL: dict[str, Callable[[], StudyRecord]] = {
     "gpu": studies.gpu_study,
     "cpu": studies.cpu_study,
+    "front": studies.front_study,
     "strict": studies.strict_study,
     "hostile": studies.hostile_study,
     "empty": lambda: studies.study([]),
@@ -282,3 +284,91 @@ def test_a_line_break_in_the_environment_stays_inside_the_comment() -> None:
     )
 
     assert "# gpu: H100 max_batch_size: 1\n" in exported_config(study, None)
+
+
+def test_the_front_is_printed_with_the_load_of_each_point() -> None:
+    shown = " ".join(printed(studies.front_study(), 80).split())
+
+    assert "The front of Throughput and p99 Latency, point by point." in shown
+    assert "tune export falcon7b --trial N" in shown
+    assert "(concurrency)" in shown.partition("The front of")[2]
+    assert "The front of" not in printed(studies.gpu_study(), 80)
+
+
+def test_the_front_has_a_csv_and_a_place_in_the_json_form(tmp_path: Path) -> None:
+    report = build(studies.front_study())
+    assert report.front is not None
+    points = len(report.front.points)
+    write_reports(studies.front_study(), tmp_path)
+    text = (tmp_path / "falcon7b" / "front.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == points
+    assert float(rows[0]["throughput_per_s_low"]) < float(rows[0]["throughput_per_s"])
+    known = json.loads(as_json(report))
+    assert known["objectives"] == ["throughput_per_s", "latency_p99_ms"]
+    assert [row["config"] for row in known["front"]] == [r["Model Config Name"] for r in rows]
+    assert 'front.csv">front.csv</a>' in html.page(report)
+
+    write_reports(studies.gpu_study(), tmp_path)
+    assert not (tmp_path / "falcon7b" / "front.csv").exists()
+    assert json.loads(as_json(build(studies.gpu_study())))["front"] is None
+
+
+def test_the_front_is_ringed_in_the_plot_of_its_two_objectives() -> None:
+    drawn = plots.tradeoff(build(studies.front_study()))
+    plain = plots.tradeoff(build(studies.gpu_study()))
+
+    assert drawn is not None
+    assert plain is not None
+    assert "on the front" in drawn.svg
+    assert "on the front" not in plain.svg
+
+
+def test_the_plot_of_a_front_shows_its_latency_even_where_most_levels_lack_it() -> None:
+    study = studies.front_study()
+    few = [
+        studies.trial(n, [studies.level(1, 10.0 + n, 50.0 if n == 0 else None)]) for n in range(4)
+    ]
+    drawn = plots.tradeoff(build(replace(study, trials=tuple(few))))
+
+    assert drawn is not None
+    assert "p99 latency (ms)" in drawn.svg
+
+
+def test_the_nearest_miss_is_told_limit_by_limit_in_csv_and_json() -> None:
+    report = build(studies.strict_study())
+    nearest = json.loads(as_json(report))["nearest_miss"]
+
+    assert (nearest["config"], nearest["trial"], nearest["load"]) == ("falcon7b_config_1", 1, 1)
+    (limit,) = nearest["missed"]
+    assert (limit["limit"], limit["bound"]) == ("p99 Latency (ms) <= 50", 50.0)
+    assert limit["beyond"] == pytest.approx((limit["value"] - 50) / 50)
+    rows = list(csv.DictReader(io.StringIO(summary_csv(report))))
+    assert rows[0]["Limits Missed"].startswith("p99 Latency (ms) by ")
+    assert json.loads(as_json(build(studies.gpu_study())))["nearest_miss"] is None
+
+
+def test_the_page_says_what_the_search_started_from_and_why_it_ended() -> None:
+    study = studies.gpu_study()
+    spec = replace(study.header.spec, started_from=("older",))
+    told = replace(study, header=replace(study.header, spec=spec), search_ended="Enough <now>.")
+
+    page = html.page(build(told))
+
+    assert "It started from what was learnt in older." in page
+    assert "It ended: Enough &lt;now&gt;." in page
+    assert "It ended" not in html.page(build(study))
+    known = json.loads(as_json(build(told)))
+    assert (known["search_ended"], known["started_from"]) == ("Enough <now>.", ["older"])
+
+
+def test_an_exported_configuration_names_its_points_on_the_front() -> None:
+    study = studies.front_study()
+    front = build(study).front
+    assert front is not None
+    point = front.points[0]
+
+    exported = exported_config(study, point.record.number)
+
+    assert "# On the front of Throughput and p99 Latency: " in exported
+    assert "On the front" not in exported_config(studies.gpu_study(), point.record.number)

@@ -7,10 +7,13 @@ import pytest
 import report_studies as studies
 
 from tuner.judge.goal import Limit, Objective
+from tuner.measure.estimate import Estimate
 from tuner.measure.record import Rejected
+from tuner.report.answer import answer, claim
 from tuner.report.view import build
 
 if TYPE_CHECKING:
+    from tuner.measure.record import TrialRecord
     from tuner.study.spec import StudyRecord
 
 TUTORIAL_SUMMARY = [
@@ -335,3 +338,108 @@ def test_the_same_record_gives_the_same_report() -> None:
         return studies.gpu_study()
 
     assert build(made()) == build(made())
+
+
+MEMORY = Limit(metric="gpu_memory_peak_mb", bound=20_000.0)
+FAST = Limit(metric="throughput_per_s", bound=2000.0)
+
+
+def test_the_nearest_miss_of_several_limits_says_which_ones_and_at_what_load() -> None:
+    report = build(studies.study(list(studies.gpu_study().trials[:3]), limits=(MEMORY, FAST)))
+
+    assert report.found.kind == "misses"
+    assert report.headline.partition("; measured")[0].endswith(
+        " at concurrency 256, 71 % short of Throughput (infer/sec) >= 2000, "
+        "55 % beyond Max GPU Memory Usage (MB) <= 20000"
+    )
+    two = next(row for row in report.summary.rows if row.cells[0].text == "falcon7b_config_2")
+    assert two.cells[-1].text.startswith("Throughput (infer/sec) by 7")
+    assert two.cells[-1].text.endswith("Max GPU Memory Usage (MB) by 55 %")
+    assert report.summary.columns[-1].header == "Limits Missed"
+
+
+def test_a_limit_whose_metric_was_not_measured_is_named_as_unknown() -> None:
+    trials = [studies.trial(0, [studies.level(1, 9.0, None)], role="baseline")]
+    limits = (Limit(metric="latency_p99_ms", bound=50.0),)
+
+    assert (
+        ", its p99 Latency (ms) unknown there;"
+        in build(studies.study(trials, limits=limits)).headline
+    )
+
+
+def test_a_metric_that_is_raised_is_not_served() -> None:
+    study = studies.study(
+        [
+            studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline"),
+            studies.trial(1, [studies.level(1, 9.0, 120, instances=2)], batch=32, delay_us=0),
+        ]
+    )
+    spec = replace(study.header.spec, objective=Objective(metric="gpu_utilization_pct"))
+
+    headline = build(replace(study, header=replace(study.header, spec=spec))).headline
+
+    assert "serves" not in headline
+
+
+def test_a_raise_is_told_by_how_much_or_to_how_many_times() -> None:
+    objective = Objective(metric="gpu_utilization_pct")
+    spec = replace(studies.gpu_study().header.spec, objective=objective)
+    found = answer(studies.gpu_study())
+
+    def said(value: float) -> str:
+        gain = Estimate(value=value, low=value - 0.1, high=value + 0.1, n_effective=9)
+        return claim(replace(found, verdict="open", gain=gain), spec)
+
+    assert said(0.5) == "raises your configuration's Average GPU Utilization by 50 %"
+    assert said(2.0).startswith("raises your configuration's Average GPU Utilization to 3.0")
+
+
+def test_a_study_with_two_objectives_shows_its_front() -> None:
+    report = build(studies.front_study())
+
+    assert report.objectives == ("throughput_per_s", "latency_p99_ms")
+    assert report.front is not None
+    assert report.front.title == "The front of Throughput and p99 Latency"
+    assert [c.key for c in report.front.table.columns[:4]] == [
+        "config",
+        "concurrency",
+        "throughput_per_s",
+        "latency_p99_ms",
+    ]
+    values = [
+        (point.scores[0], -point.scores[1], row.cells[2].value, row.cells[3].value)
+        for point, row in zip(report.front.points, report.front.table.rows, strict=True)
+    ]
+    assert all(a == c and b == d for a, b, c, d in values)
+    assert report.front.table.rows[0].mark == "best"
+    assert len(values) >= 3
+    assert "were too short to give a p99 Latency" in report.front.note
+    assert build(studies.gpu_study()).front is None
+
+
+def test_what_a_proof_measured_makes_a_point_of_a_level_that_was_too_short() -> None:
+    study = studies.front_study()
+    slow = studies.trial(2, [studies.level(4, 5000.0, None)], batch=4)
+    again = studies.trial(
+        3, [studies.level(4, 5000.0, 30.0)], role="proof", replicate_of=2, proof_round=0
+    )
+
+    def numbers(*more: TrialRecord) -> set[int]:
+        front = build(replace(study, trials=(*study.trials[:2], *more))).front
+        assert front is not None
+        return {point.record.number for point in front.points}
+
+    assert 2 not in numbers(slow)
+    assert 2 in numbers(slow, again)
+
+
+def test_what_the_search_started_from_and_why_it_ended_is_told() -> None:
+    study = studies.gpu_study()
+    spec = replace(study.header.spec, started_from=("one", "two"))
+    header = replace(study.header, spec=spec)
+    report = build(replace(study, header=header, search_ended="12 of 12 trials are done."))
+
+    assert report.settings["started from"] == "one, two"
+    assert report.search_ended == "12 of 12 trials are done."
+    assert build(study).settings["started from"] == "none"

@@ -444,6 +444,24 @@ def test_a_run_goes_on_until_something_was_answered(tmp_path: Path) -> None:
     assert len(trace.sent_ns) >= 1
 
 
+def test_a_run_that_counts_answers_lasts_until_they_came(tmp_path: Path) -> None:
+    parts = world(CostModel(base_ms=1500.0), config())
+    with parts.server.serving(
+        repository=tmp_path, model="m", log=tmp_path / "log", deadline_s=9.0
+    ) as endpoint:
+        trace = parts.load.run(
+            grpc=endpoint.grpc,
+            model="m",
+            workload=closed(16),
+            duration_s=0.1,
+            folder=tmp_path,
+            requests=72,
+        )
+    assert 72 <= len(trace.sent_ns) <= 72 + 3 * 16
+    # Three windows, each of which looks for its end once a second.
+    assert 13.0 <= (trace.done_ns.max() - trace.sent_ns.min()) / 1e9 <= 18.0
+
+
 def test_a_run_finds_the_server_at_rest(tmp_path: Path) -> None:
     traces, _ = measure(world(QUIET, config()), tmp_path, closed(64), 2, runs=3)
     assert all(trace.latency_ms[0] == pytest.approx(11, rel=0.01) for trace in traces)

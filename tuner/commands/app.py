@@ -41,6 +41,7 @@ _EXAMPLES = """
 
   tune falcon_tiny --trials 12            find its best configuration
   tune falcon_tiny --p99 200ms            the most throughput that keeps p99 under 200 ms
+  tune falcon_tiny --time-limit 15m       what can be found and proved in 15 minutes
   tune show falcon_tiny                   the ranked table again
   tune export falcon_tiny -o config.pbtxt the winning config.pbtxt
   tune verify falcon_tiny                 is its gain still there? for CI

@@ -98,6 +98,9 @@ def export(
     file: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write instead of stdout.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is there.")
+    ] = False,
     studies: StudiesOption = STUDIES,
 ) -> None:
     """Print the winning config.pbtxt, with where it came from at its top."""
@@ -106,6 +109,8 @@ def export(
         output(config.removesuffix("\n"))
         return
     try:
+        if file.exists() and not force and file.read_text() != config:
+            raise UsageError(f"{file} is there already; write over it with --force.")
         file.write_text(config)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}.") from error

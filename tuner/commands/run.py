@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuner import wiring
+from tuner.commands.goals import (
+    carries,
+    check_proof_rounds,
+    read_limits,
+    read_objectives,
+    read_open_loop,
+    read_patience,
+)
 from tuner.commands.options import (
     REPORTS,
     REPOSITORY,
@@ -31,16 +39,16 @@ from tuner.commands.options import (
 from tuner.commands.work import print_summaries, print_summary, worked
 from tuner.display import describe_params
 from tuner.errors import UsageError
-from tuner.judge.goal import Limit, Objective
-from tuner.judge.parse import parse_bound, parse_limit, parse_objective, parse_share
-from tuner.measure.measurement import OpenLoop
+from tuner.judge.front import FIRST_WEIGHTS
+from tuner.judge.goal import strictest
+from tuner.judge.parse import parse_share, parse_time
 from tuner.model.repository import find_model
 from tuner.model.weights import Weights
 from tuner.report.view import build
 from tuner.request import Request, Sampler
+from tuner.search.patience import NEGLIGIBLE_GAIN, PATIENCE
 from tuner.server_choice import ServerKind, ServerOptions
 from tuner.study.folder import require_makeable, require_writable
-from tuner.study.length import carried_per_s
 from tuner.terminal import note, output
 
 if TYPE_CHECKING:
@@ -53,20 +61,44 @@ def run(  # noqa: PLR0913 - one parameter an option
     models: Annotated[list[str], typer.Argument(help="Models to tune, by name or folder.")],
     *,
     trials: Annotated[
-        int, typer.Option(min=1, help="Configurations to measure in all, yours included.")
+        int, typer.Option(min=1, help="Configurations to measure at the most, yours included.")
     ] = 30,
     proof_rounds: Annotated[
         int,
         typer.Option(
-            min=0, help="How often the best and yours are measured again, in turn, at the end."
+            min=0,
+            help="How often the best and yours are measured again, in turn, at the end; 3 at "
+            "least, or 0 for no proof.",
         ),
     ] = 4,
-    objective: Annotated[
+    time_limit: Annotated[
         str | None,
-        typer.Option(help="Metric to improve; throughput by default, the mean wait with --rate."),
+        typer.Option(help="Time for all of it, the proof included, such as 15m or 2h."),
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Stop after so many proposals in a row that promise less than "
+            f"{100 * NEGLIGIBLE_GAIN:g} %; 0 goes on to the last trial. {PATIENCE} by default, "
+            f"{len(FIRST_WEIGHTS)} with two objectives.",
+        ),
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Metric to improve; throughput by default, the mean wait with --rate. A second "
+            "one gives the front of both; the first one decides."
+        ),
     ] = None,
     p99: Annotated[
         str | None, typer.Option(help="Limit on the p99 latency, such as 200ms.")
+    ] = None,
+    min_throughput: Annotated[
+        str | None, typer.Option(help="Inferences per second at the least, such as 100.")
+    ] = None,
+    max_gpu_memory: Annotated[
+        str | None, typer.Option(help="Peak over all GPUs at the most, such as 40GB.")
     ] = None,
     limit: Annotated[
         list[str] | None, typer.Option(help="Limit on any metric, such as 'p50<=20ms'.")
@@ -94,6 +126,12 @@ def run(  # noqa: PLR0913 - one parameter an option
         Sampler, typer.Option(help="What proposes; auto is our own search.")
     ] = Sampler.AUTO,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    start_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", help="Study of the same model, or one like it, to learn from beforehand."
+        ),
+    ] = None,
     max_batch_size: Annotated[
         int, typer.Option(min=1, help="Largest max_batch_size to try.")
     ] = 128,
@@ -135,14 +173,16 @@ def run(  # noqa: PLR0913 - one parameter an option
     server_python: ServerPythonOption = None,
 ) -> None:
     """Find the best configuration of a model; the same line again goes on where it stopped."""
-    limits = [parse_limit(text) for text in limit or []]
-    if p99 is not None:
-        limits.append(parse_bound("p99", p99))
+    limits = read_limits(
+        limit, p99=p99, min_throughput=min_throughput, max_gpu_memory=max_gpu_memory
+    )
     if study is not None and len(models) > 1:
         raise UsageError("--study names one study; tune one model at a time with it.")
-    open_loop = _open_loop(rate, poisson=poisson)
+    open_loop = read_open_loop(rate, poisson=poisson)
     if open_loop is not None:
-        limits.append(_carries(open_loop, request_batch))
+        limits.append(carries(open_loop, request_batch))
+    first, second = read_objectives(objective, open_loop)
+    check_proof_rounds(proof_rounds)
     if dry_run and json:
         raise UsageError("--dry-run measures nothing that --json could print; leave one out.")
     _check_models(models, repository, study)
@@ -156,8 +196,12 @@ def run(  # noqa: PLR0913 - one parameter an option
             repository=repository,
             studies=studies,
             trials=trials,
-            objective=_objective(objective, open_loop),
-            limits=tuple(limits),
+            proof_rounds=proof_rounds,
+            time_limit_s=None if time_limit is None else parse_time(time_limit),
+            patience=read_patience(patience, sampler, front=second is not None),
+            objective=first,
+            second=second,
+            limits=strictest(limits),
             max_batch_size=max_batch_size,
             max_queue_delay_microseconds=max_queue_delay,
             max_instances=max_instances,
@@ -169,6 +213,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             load_deadline_s=load_deadline,
             seed=seed,
             sampler=sampler,
+            started_from=tuple(start_from or ()),
             weights=weights,
             server=ServerOptions(
                 kind=server,
@@ -187,7 +232,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         if dry_run:
             _print_plan(wiring.plan(request), trials)
         else:
-            records.append(_run_one(request, reports, proof_rounds, json=json))
+            records.append(_run_one(request, reports, json=json))
     if json:
         print_summaries(records)
     if not all(build(record).found.usable for record in records):
@@ -204,35 +249,16 @@ def _check_models(models: Sequence[str], repository: Path, study: str | None) ->
         names.append(name)
 
 
-def _open_loop(rate: float | None, *, poisson: bool) -> OpenLoop | None:
-    if rate is None:
-        if poisson:
-            raise UsageError("--poisson says how requests of a --rate come; name one.")
-        return None
-    if rate <= 0:
-        raise UsageError(f"--rate {rate:g} sends nothing; name a number above 0.")
-    return OpenLoop(rate_per_s=rate, poisson=poisson)
-
-
-def _carries(load: OpenLoop, request_batch: int) -> Limit:
-    """Latency counts where the load is carried at all."""
-    return Limit(metric="throughput_per_s", bound=carried_per_s(load) * request_batch)
-
-
-def _objective(text: str | None, open_loop: OpenLoop | None) -> Objective:
-    if open_loop is None:
-        return parse_objective(text or "throughput")
-    objective = parse_objective(text or "mean")
-    if objective == parse_objective("throughput"):
-        raise UsageError("with --rate the throughput is given; name a latency, such as p99.")
-    return objective
-
-
-def _run_one(request: Request, reports: Path, proof_rounds: int, *, json: bool) -> StudyRecord:
+def _run_one(request: Request, reports: Path, *, json: bool) -> StudyRecord:
     """Run one study and report on it; JSON is printed when all have ended."""
     record = worked(
         lambda display: wiring.session(request, display),
-        lambda run: run.run(request.trials, proof_rounds=proof_rounds),
+        lambda run: run.run(
+            request.trials,
+            proof_rounds=request.proof_rounds,
+            time_limit_s=request.time_limit_s,
+            patience=request.patience,
+        ),
         reports,
     )
     if not json:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.measure.estimate import Estimate
 from tuner.measure.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tuner.measure.measurement import Measurement
 
 
@@ -23,6 +25,11 @@ class Objective:
     metric: str
 
     @property
+    def name(self) -> str:
+        """Such as ``p99 Latency``."""
+        return self.row.header.partition(" (")[0]
+
+    @property
     def row(self) -> Metric:
         """Its row in METRICS."""
         return METRICS[self.metric]
@@ -35,6 +42,18 @@ class Objective:
         """The value with its sign turned so that larger is better."""
         value = self.read(level)
         return -value if value is not None and self.row.goal == "minimize" else value
+
+    def hint(self, level: Measurement) -> float | None:
+        """The value, or for a percentile that could not be bounded that of the next one below.
+
+        Good enough to choose what to try next, and for nothing else.
+        """
+        latency = level.latency
+        below = (latency.p95_ms, latency.p90_ms, latency.p50_ms, latency.mean_ms)
+        value = self.read(level)
+        if value is None and self.metric.startswith("latency_p"):
+            return next(one.value for one in below if one is not None)
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +84,16 @@ class Limit:
         """Such as ``p99 Latency (ms) <= 200``."""
         row = METRICS[self.metric]
         return f"{row.header} {'<=' if row.goal == 'minimize' else '>='} {self.bound:g}"
+
+
+def strictest(limits: Iterable[Limit]) -> tuple[Limit, ...]:
+    """One limit a metric, the one that implies the others of it."""
+    kept: dict[str, Limit] = {}
+    for limit in limits:
+        other = kept.get(limit.metric, limit)
+        tighter = min if METRICS[limit.metric].goal == "minimize" else max
+        kept[limit.metric] = replace(limit, bound=tighter(limit.bound, other.bound))
+    return tuple(kept.values())
 
 
 def point(value: Estimate | float | None) -> float | None:

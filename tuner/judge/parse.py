@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tuner.errors import UsageError
 from tuner.judge.goal import Limit, Objective
 from tuner.measure.metrics import metric
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_OBJECTIVES: Final = 2
 _UNITS: Final = {
     "ms": {"": 1.0, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3},
     "MB": {"": 1.0, "mb": 1.0, "gb": 1e3, "mib": 1.048576, "gib": 1073.741824},
+    "infer/sec": {"": 1.0, "/s": 1.0, "infer/s": 1.0, "infer/sec": 1.0},
 }
+_SECONDS: Final = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _QUANTITY: Final = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^\s\d]*)\s*")
 _LIMIT: Final = re.compile(r"\s*([\w ]+?)\s*(<=|>=)\s*(.+)")
 
@@ -38,13 +44,46 @@ def parse_bound(name: str, text: str) -> Limit:
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit) or "no unit"
         raise UsageError(
-            f"{text!r} is not a bound for {row.key}: write a number in {row.unit or 'counts'}, "
-            f"such as {row.key.split('_')[0]} with 200 ({known})."
+            f"{text!r} is not a bound for {row.key}: write a number, such as 200, in {row.unit} "
+            f"or with its unit ({known})."
         )
     bound = float(match[1]) * units[match[2].lower()]
     if bound <= 0:
         raise UsageError(f"a limit of {text} on {row.key} cannot be kept; it must be above 0.")
     return Limit(metric=row.key, bound=bound)
+
+
+def parse_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:
+    """Read one objective or two; the first one decides.
+
+    Raises:
+        UsageError: there is no such metric, one comes twice, or there are more than two.
+    """
+    objectives = tuple(map(parse_objective, texts))
+    if len(set(objectives)) < len(objectives):
+        twice = next(o for o in objectives if objectives.count(o) > 1)
+        raise UsageError(f"--objective names {twice.metric} twice; leave one out.")
+    if len(objectives) > _MOST_OBJECTIVES:
+        raise UsageError(
+            f"there are {len(objectives)} objectives, and a front has two: leave some out, or "
+            "make limits of them (--limit)."
+        )
+    return objectives
+
+
+def parse_time(text: str) -> float:
+    """Read a length of time, such as ``15m``, ``90s`` or ``1.5h``; return seconds.
+
+    Raises:
+        UsageError: it is none, or has no unit.
+    """
+    match = _QUANTITY.fullmatch(text)
+    seconds = 0.0
+    if match is not None:
+        seconds = float(match[1]) * _SECONDS.get(match[2].lower(), 0.0)
+    if seconds <= 0:
+        raise UsageError(f"{text!r} is no length of time; write it with its unit: 90s, 15m, 2h.")
+    return seconds
 
 
 def parse_share(text: str) -> float:

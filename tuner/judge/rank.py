@@ -45,6 +45,18 @@ def violation(level: Measurement, limits: Sequence[Limit]) -> float:
     return max((float("inf") if miss is None else miss for miss in misses), default=0.0)
 
 
+def missed(level: Measurement, limits: Sequence[Limit]) -> tuple[tuple[Limit, float | None], ...]:
+    """The limits that a level does not keep, the worst miss first, each as a fraction of it.
+
+    None where the limit's metric was not measured.
+    """
+    judged = [(limit, limit.violation(level)) for limit in limits]
+    found = [(limit, miss) for limit, miss in judged if miss is None or miss > 0]
+    return tuple(
+        sorted(found, key=lambda one: math.inf if one[1] is None else one[1], reverse=True)
+    )
+
+
 def best_level(
     record: TrialRecord, objective: Objective, limits: Sequence[Limit]
 ) -> Ranked | None:
@@ -70,12 +82,12 @@ def rank(
 
 def may_beat(level: Measurement, best: Measurement, objective: Objective) -> bool:
     """Whether the intervals leave it open that a level is as good as the best so far."""
-    mine, other = _span(level, objective), _span(best, objective)
+    mine, other = span(level, objective), span(best, objective)
     return mine is None or other is None or mine[1] >= other[0]
 
 
-def _span(level: Measurement, objective: Objective) -> tuple[float, float] | None:
-    """The objective's interval, turned so that larger is better."""
+def span(level: Measurement, objective: Objective) -> tuple[float, float] | None:
+    """The objective's interval, turned so that larger is better; None if not measured."""
     value = objective.row.read(level)
     if value is None:
         return None

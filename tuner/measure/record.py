@@ -76,6 +76,8 @@ class TrialRecord:
             None for a proof that only looks whether the machine drifts.
         verification: number of the `tune verify`, from 1, that measured it; None for the
             study's own proof.
+        expected_gain: by how much the proposer thought that it would raise the best value, as a
+            fraction of it; None where nobody said.
     """
 
     schema: int
@@ -91,3 +93,4 @@ class TrialRecord:
     replicate_of: int | None = None
     proof_round: int | None = None
     verification: int | None = None
+    expected_gain: float | None = None

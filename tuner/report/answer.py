@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tuner.judge.rank import missed
 from tuner.judge.verdict import Answer, decide
+from tuner.measure.metrics import METRICS
 from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.report import numbers
-from tuner.report.describe import config_name
+from tuner.report.describe import config_name, load_words
+from tuner.report.spent import spent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,10 +155,11 @@ def _better(study: StudyRecord, found: Answer) -> str:
         shown = f"{mine} {spec.objective.row.unit}{_p99(chosen.level, spec)}"
         against = f"{other}{_p99(default.level, spec)}"
         against += f", each {_times(len(found.proof.rounds))} in turn on fresh servers"
-    return f"{name} {_claim(found, spec)}: {shown}, against {against}; {_cost(study, found)}."
+    return f"{name} {claim(found, spec)}: {shown}, against {against}; {_cost(study, found)}."
 
 
-def _claim(found: Answer, spec: StudySpec) -> str:
+def claim(found: Answer, spec: StudySpec) -> str:
+    """How much better the winner is, as the sentence's verb and what follows it."""
     proved = found.proof.gain if found.proof and found.verdict == "proved" else None
     ratio = proved or found.gain
     row = spec.objective.row
@@ -167,6 +171,9 @@ def _claim(found: Answer, spec: StudySpec) -> str:
         return (
             f"cuts your configuration's {what} by {numbers.share(ratio.value / (1 + ratio.value))}"
         )
+    if spec.objective.metric != "throughput_per_s":
+        by = f"to {shown}" if shown.endswith("x") else f"by {shown.lstrip('+')}"
+        return f"raises your configuration's {what} {by}"
     if shown.endswith("x"):
         return f"serves {shown} the {what.lower()} of your configuration"
     return f"serves {shown.lstrip('+')} more {what.lower()} than your configuration"
@@ -229,19 +236,28 @@ def _misses(study: StudyRecord, found: Answer) -> str:
         )
     return (
         f"Nothing that was tried keeps {_limits(spec)}. The nearest miss is "
-        f"{config_name(spec.model, nearest.record)} with {level_words(nearest.level, spec)}"
-        f"{_beyond(nearest, spec)}; {_cost(study, found)}."
+        f"{config_name(spec.model, nearest.record)} with {level_words(nearest.level, spec)} at "
+        f"{load_words(nearest.level.workload)}{_beyond(nearest, spec)}; {_cost(study, found)}."
     )
 
 
 def _beyond(nearest: Ranked, spec: StudySpec) -> str:
-    """How far the nearest miss is from the limit; empty where no share of it can tell."""
-    miss = nearest.violation
-    if miss == math.inf or any(limit.bound == 0 for limit in spec.limits):
-        return ""
-    if 1 + miss >= _TEN_FOLD:
-        return f", {1 + miss:.0f} times the limit"
-    return f", {numbers.share(miss)} beyond the limit"
+    """How far the nearest miss is from each limit that it does not keep."""
+    said = []
+    for limit, miss in missed(nearest.level, spec.limits):
+        row = METRICS[limit.metric]
+        what = "the limit" if len(spec.limits) == 1 else limit.describe()
+        if miss is None:
+            said.append(f"its {row.header} unknown there")
+        elif limit.bound == 0:
+            said.append(f"with {numbers.number(row.value(nearest.level), row.unit)}")
+        elif row.goal == "maximize":
+            said.append(f"{numbers.share(miss)} short of {what}")
+        elif 1 + miss >= _TEN_FOLD:
+            said.append(f"{1 + miss:.0f} times {what}")
+        else:
+            said.append(f"{numbers.share(miss)} beyond {what}")
+    return "".join(f", {one}" for one in said)
 
 
 def _nothing(study: StudyRecord) -> str:
@@ -258,7 +274,7 @@ def _nothing(study: StudyRecord) -> str:
 
 def _cost(study: StudyRecord, found: Answer) -> str:
     trials = f"{found.trials} trial{'' if found.trials == 1 else 's'}"
-    return f"measured in {trials} and {numbers.duration(study.wall_clock_s)}"
+    return f"measured in {trials} and {numbers.duration(spent(study).total_s)}"
 
 
 def _limits(spec: StudySpec) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from tuner.report import numbers
 
 if TYPE_CHECKING:
+    from tuner.report.front import Front
     from tuner.report.numbers import Cell
     from tuner.report.tables import Column, Row, Table
     from tuner.report.view import Report
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 def summary_csv(report: Report) -> str:
     """One line a configuration, best first."""
     return _csv([_fields(report.summary, row) for row in report.summary.rows])
+
+
+def front_csv(front: Front) -> str:
+    """One line a point, the best in the first objective first."""
+    return _csv([_fields(front.table, row) for row in front.table.rows])
 
 
 def detail_csv(report: Report) -> str:

@@ -12,6 +12,7 @@ from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.model.config import ModelConfig
 from tuner.report import answer as answers
 from tuner.report import describe, numbers
+from tuner.report.front import front_lines
 
 if TYPE_CHECKING:
     from tuner.judge.verdict import Answer
@@ -77,6 +78,7 @@ def _provenance(study: StudyRecord, found: Answer, record: TrialRecord) -> list[
         ratio = over_default(judged, found.default, spec.objective)
         if ratio is not None and judged.record.role != "baseline":
             lines.append(f"Gain over the default: {numbers.both(numbers.gain(ratio))}.")
+    lines += front_lines(study, record.number)
     if found.chosen is not None and found.chosen.record is record:
         verdict = answers.verdict_sentence(found) or answers.sentence(study, found)
         lines.append(f"{answers.badge(found.kind, found.verdict)}: {verdict}")

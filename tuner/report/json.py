@@ -6,7 +6,10 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from tuner.judge.rank import missed
+from tuner.measure.metrics import METRICS
 from tuner.report import numbers
+from tuner.report.describe import load
 
 if TYPE_CHECKING:
     from tuner.measure.estimate import Estimate
@@ -32,6 +35,7 @@ def as_json(report: Report) -> str:
         "model": report.model,
         "created_at_utc": report.created_at_utc,
         "objective": report.metric.key,
+        "objectives": list(report.objectives),
         "limits": [limit.describe() for limit in report.limits],
         "answer": found.kind,
         "verdict": found.verdict,
@@ -41,7 +45,11 @@ def as_json(report: Report) -> str:
         "gain": _ratio(found.gain),
         "proved_gain": None if proof is None else _ratio(proof.gain),
         "trials": found.trials,
+        "search_ended": report.search_ended or None,
+        "started_from": list(report.started_from),
+        "nearest_miss": _nearest_miss(report) if found.kind == "misses" else None,
         "summary": _rows(report.summary),
+        "front": None if report.front is None else _rows(report.front.table),
         "rejected": [
             {"config": s.name, "trial": s.number, "reason": s.reason} for s in report.refused
         ],
@@ -50,6 +58,26 @@ def as_json(report: Report) -> str:
         "environment": dict(report.environment),
     }
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _nearest_miss(report: Report) -> dict[str, object]:
+    """What comes nearest to the limits, and how far it is from each that it does not keep."""
+    nearest = report.found.ranked[0]
+    return {
+        "config": None if report.chosen is None else report.chosen.name,
+        "trial": nearest.record.number,
+        "load": load(nearest.level.workload).value,
+        "missed": [
+            {
+                "limit": limit.describe(),
+                "metric": limit.metric,
+                "bound": limit.bound,
+                "value": METRICS[limit.metric].value(nearest.level),
+                "beyond": miss,
+            }
+            for limit, miss in missed(nearest.level, report.limits)
+        ],
+    }
 
 
 def _ratio(ratio: Estimate | None) -> dict[str, object] | None:

@@ -140,7 +140,7 @@ def brief(shown: Cell) -> str:
         return shown.text
     side = max(shown.high - shown.value, shown.value - shown.low)
     if shown.text.endswith(" %"):
-        return f"{shown.text.removesuffix(' %')} ±{plain(round(side * 100, 1))} %"
+        return f"{shown.text.removesuffix(' %')} ±{round(side * 100, 1):g} %"
     whole = shown.value + 1 if shown.text.endswith("x") else shown.value
     return f"{shown.text} ±{max(1, math.ceil(100 * side / whole - _SLACK))}%"
 

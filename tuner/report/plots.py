@@ -46,18 +46,19 @@ class _Look:
 def tradeoff(report: Report) -> Plot | None:
     """Throughput against latency, one line a configuration through its load levels.
 
-    The latency is the p99, or where most levels were too short for one, the highest percentile
-    that most levels have. None where nothing was measured.
+    The latency is that of the front, else the p99, or where most levels were too short for one,
+    the highest percentile that most levels have. None where nothing was measured.
     """
     levels = [level for c in report.configurations for level in c.levels]
     if not levels:
         return None
-    name, read = _latency(levels)
+    name, read = _latency(levels, report.objectives if report.front else ())
     drawn = sum(read(level) is not None for level in levels)
     with canvas("tradeoff") as (figure, axes):
         _limits(axes, report.limits, name)
         for configuration, look in reversed(list(_looks(report))):
             _curve(axes, configuration, look, read)
+        _front(axes, report, name, read)
         axes.set_xlabel(f"{name} latency (ms)")
         axes.set_ylabel("Throughput (infer/sec)")
         scale(axes, [e.value for level in levels if (e := read(level))])
@@ -105,17 +106,24 @@ def progress(report: Report) -> Plot | None:
 
 
 def _latency(
-    levels: Sequence[Measurement],
+    levels: Sequence[Measurement], front: Sequence[str]
 ) -> tuple[str, Callable[[Measurement], Estimate | None]]:
-    """The highest percentile that most levels have; the mean is always there."""
+    """The one of the front, or the highest percentile that most levels have.
+
+    The mean is always there.
+    """
     reads: tuple[tuple[str, Callable[[Measurement], Estimate | None]], ...] = (
         ("p99", lambda level: level.latency.p99_ms),
         ("p95", lambda level: level.latency.p95_ms),
         ("p90", lambda level: level.latency.p90_ms),
         ("p50", lambda level: level.latency.p50_ms),
     )
+    wanted = [one for one in reads if f"latency_{one[0]}_ms" in front]
+    if wanted:
+        return wanted[0]
     for name, read in reads:
-        if sum(read(level) is not None for level in levels) >= _ENOUGH * len(levels):
+        enough = sum(read(level) is not None for level in levels) >= _ENOUGH * len(levels)
+        if enough and "latency_mean_ms" not in front:
             return name, read
     return "mean", lambda level: level.latency.mean_ms
 
@@ -187,6 +195,31 @@ def _curve(
                 fontsize=8.5,
                 color=colour,
             )
+
+
+def _front(
+    axes: Axes,
+    report: Report,
+    latency: str,
+    read: Callable[[Measurement], Estimate | None],
+) -> None:
+    """Rings around the points of the front, where the axes show its two objectives."""
+    shown = {"throughput_per_s", f"latency_{latency}_ms"}
+    if report.front is None or set(report.objectives) != shown:
+        return
+    places = [(read(p.level), p.level.throughput_per_s) for p in report.front.points]
+    known = [(x.value, y.value) for x, y in places if x is not None]
+    axes.plot(
+        [x for x, _ in known],
+        [y for _, y in known],
+        linestyle="",
+        marker="o",
+        markersize=13,
+        fillstyle="none",
+        markeredgewidth=1.6,
+        color=COLOURS["ink"],
+        label="on the front",
+    )
 
 
 def _limits(axes: Axes, limits: Sequence[Limit], latency: str) -> None:

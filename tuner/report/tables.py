@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tuner.judge.rank import missed
 from tuner.measure.measurement import OpenLoop
 from tuner.measure.metrics import METRICS
 from tuner.measure.record import Measured
 from tuner.report import describe
-from tuner.report.numbers import EMPTY, MISSING, Cell, cell, gain, point, words
+from tuner.report.numbers import EMPTY, MISSING, Cell, cell, gain, point, share, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tuner.judge.goal import Limit
     from tuner.judge.rank import Ranked
     from tuner.measure.estimate import Estimate
     from tuner.measure.measurement import Measurement
@@ -103,11 +105,31 @@ _DECIMALS = {
 }
 _LOAD = "The load at which the configuration was at its best within the limits."
 
+_NAME = Column(header="Model Config Name", key="config", numeric=False)
+_BATCH = Column(header="Max Batch Size", key="max_batch_size")
+_BATCHING = Column(header="Dynamic Batching", key="dynamic_batching", numeric=False)
+_INSTANCES = Column(header="Total Instance Count", key="instances", numeric=False)
+_DELAY = Column(
+    header="Max Queue Delay (µs)",
+    key="max_queue_delay_microseconds",
+    help="How long a request may wait for others to join its batch.",
+)
+_MISSED = Column(
+    header="Limits Missed",
+    key="missed",
+    help="Which limits the configuration does not keep at that load, and by how much.",
+    numeric=False,
+    always=False,
+)
+
+CONFIGURATION = (_NAME, _BATCH, _BATCHING, _DELAY, _INSTANCES, _CAVEATS)
+"""Columns that say which configuration it is."""
+
 SUMMARY = (
-    Column(header="Model Config Name", key="config", numeric=False),
-    Column(header="Max Batch Size", key="max_batch_size"),
-    Column(header="Dynamic Batching", key="dynamic_batching", numeric=False),
-    Column(header="Total Instance Count", key="instances", numeric=False),
+    _NAME,
+    _BATCH,
+    _BATCHING,
+    _INSTANCES,
     _P99,
     _THROUGHPUT,
     _GPU_MEMORY,
@@ -118,13 +140,10 @@ SUMMARY = (
         help="The objective against your own configuration's; for programs, 0.38 is 38 % more.",
     ),
     Column(header="Load (concurrency)", key="concurrency", help=_LOAD),
-    Column(
-        header="Max Queue Delay (µs)",
-        key="max_queue_delay_microseconds",
-        help="How long a request may wait for others to join its batch.",
-    ),
+    _DELAY,
     _CAVEATS,
     *_HOST,
+    _MISSED,
 )
 """Columns of the summary. The load's changes its name where requests come by the clock."""
 
@@ -153,6 +172,7 @@ def summary(
     ranked: Sequence[Ranked],
     gains: Sequence[Estimate | None],
     *,
+    limits: Sequence[Limit] = (),
     model: str,
     best: int | None,
 ) -> Table:
@@ -161,6 +181,7 @@ def summary(
     Args:
         ranked: best first.
         gains: of each over the default; None where it cannot be told.
+        limits: what was to be kept.
         model: whose configurations they are.
         best: number of the winner's trial; None where there is none.
     """
@@ -179,9 +200,10 @@ def summary(
             describe.queue_delay(record.params),
             caveat_codes((level,)),
             *_read(level, "cpu_pct", "host_memory_peak_mb"),
+            _missed(level, limits),
         )
         rows.append(Row(cells=cells, mark=_mark(entry, best)))
-    columns = _for_load(SUMMARY, [entry.level for entry in ranked])
+    columns = for_load(SUMMARY, [entry.level for entry in ranked])
     return Table(columns=columns, rows=tuple(rows))
 
 
@@ -192,7 +214,7 @@ def detail(record: TrialRecord, best: Measurement | None) -> Table:
     rows = tuple(
         Row(cells=_detail_cells(level), mark="best" if level is best else "") for level in ordered
     )
-    return Table(columns=_for_load(DETAIL, ordered), rows=rows)
+    return Table(columns=for_load(DETAIL, ordered), rows=rows)
 
 
 def p99(level: Measurement) -> Cell:
@@ -231,6 +253,16 @@ def _detail_cells(level: Measurement) -> tuple[Cell, ...]:
     )
 
 
+def _missed(level: Measurement, limits: Sequence[Limit]) -> Cell:
+    """Every limit that is not kept, such as ``p99 Latency (ms) by 20 %``."""
+    said = [
+        f"{METRICS[limit.metric].header} "
+        + ("not measured" if miss is None else f"by {share(miss)}")
+        for limit, miss in missed(level, limits)
+    ]
+    return words(", ".join(said)) if said else EMPTY
+
+
 def _gain(ratio: Estimate | None, record: TrialRecord) -> Cell:
     if record.role == "baseline":
         return Cell(text="default")
@@ -245,7 +277,7 @@ def _mark(entry: Ranked, best: int | None) -> str:
     return "" if entry.feasible else "misses"
 
 
-def _for_load(columns: tuple[Column, ...], levels: Sequence[Measurement]) -> tuple[Column, ...]:
+def for_load(columns: tuple[Column, ...], levels: Sequence[Measurement]) -> tuple[Column, ...]:
     """The same columns, with the load's named for requests by the clock where they come so."""
     if not any(isinstance(level.workload.load, OpenLoop) for level in levels):
         return columns

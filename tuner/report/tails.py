@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from tuner.measure.record import Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tuner.judge.rank import Ranked
     from tuner.judge.verdict import Answer
     from tuner.measure.estimate import Estimate
+    from tuner.measure.measurement import Measurement
     from tuner.measure.record import TrialRecord
 
 
@@ -33,12 +34,30 @@ def with_tails(found: Answer, trials: Iterable[TrialRecord]) -> Answer:
     )
 
 
+def records_with_tails(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+    """The trials, each refused p99 replaced by that of a proof at the same load, if any."""
+    known = _tails(trials)
+    whole = []
+    for trial in trials:
+        outcome = trial.outcome
+        if isinstance(outcome, Measured):
+            levels = (_filled(level, trial.number, known) for level in outcome.levels)
+            outcome = replace(outcome, levels=tuple(levels))
+        whole.append(replace(trial, outcome=outcome))
+    return tuple(whole)
+
+
 def _with_tail(entry: Ranked, known: Mapping[tuple[int, str], Estimate]) -> Ranked:
-    level = entry.level
-    tail = known.get((entry.record.number, str(level.workload)))
+    return replace(entry, level=_filled(entry.level, entry.record.number, known))
+
+
+def _filled(
+    level: Measurement, number: int, known: Mapping[tuple[int, str], Estimate]
+) -> Measurement:
+    tail = known.get((number, str(level.workload)))
     if level.latency.p99_ms is not None or tail is None:
-        return entry
-    return replace(entry, level=replace(level, latency=replace(level.latency, p99_ms=tail)))
+        return level
+    return replace(level, latency=replace(level.latency, p99_ms=tail))
 
 
 def _tails(trials: Iterable[TrialRecord]) -> dict[tuple[int, str], Estimate]:

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from tuner.report.front import Front
     from tuner.report.numbers import Cell
     from tuner.report.tables import Table
     from tuner.report.view import Report
 
 _GIVEN_UP = (
+    "missed",
     "host_memory_peak_mb",
     "cpu_pct",
     "errors",
@@ -35,6 +37,15 @@ _GIVEN_UP = (
     "dynamic_batching",
 )
 """Columns that a narrow terminal goes without, the first one first."""
+
+_GIVEN_UP_ON_A_FRONT = (
+    "caveats",
+    "max_queue_delay_microseconds",
+    "dynamic_batching",
+    "instances",
+    "max_batch_size",
+)
+"""The same for points of a front, where the load says which point it is."""
 
 _STYLES = {"best": "bold green", "default": "cyan", "misses": "dim"}
 _GAP = 2
@@ -54,8 +65,23 @@ def print_summary(report: Report, console: Console) -> None:
         _print(report.summary, console)
     if report.lead:
         console.print(Text(report.lead))
+    if report.front is not None:
+        _print_front(report.front, report.name, console)
     for step in report.refused:
         console.print(Text(f"{step.name} was rejected: {step.reason}", style="yellow"))
+
+
+def _print_front(front: Front, study: str, console: Console) -> None:
+    """What two objectives leave to choose from."""
+    console.print()
+    if front.table.rows:
+        told = f"tune export {study} --trial N gives the configuration of any of these."
+        console.print(Text(f"{front.title}, point by point. {told}", style="bold"))
+        _print(front.table, console, _GIVEN_UP_ON_A_FRONT)
+    else:
+        console.print(Text(f"{front.title} has no point.", style="bold"))
+    if front.note:
+        console.print(Text(front.note))
 
 
 def print_studies(reports: Sequence[Report], console: Console) -> None:
@@ -77,12 +103,12 @@ def print_detail(report: Report, name: str, console: Console) -> None:
             _print(configuration.detail, console)
 
 
-def _print(table: Table, console: Console) -> None:
+def _print(table: Table, console: Console, given_up: Sequence[str] = _GIVEN_UP) -> None:
     show = numbers.both
     shown = list(table.shown())
     if _needed(table, shown, show) > console.width:
         show = numbers.brief
-        shown = _fitting(table, shown, console.width)
+        shown = _fitting(table, shown, console.width, given_up)
     name, *others = shown
     rest = _needed(table, others, show) + _GAP
     rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
@@ -117,13 +143,13 @@ def _doubts(table: Table, shown: Sequence[int]) -> list[str]:
     return ["" if column in shown or c.value is None else c.text for c in cells]
 
 
-def _fitting(table: Table, shown: list[int], width: int) -> list[int]:
-    """Columns that fit: first those go that are empty, then in the order of _GIVEN_UP."""
+def _fitting(table: Table, shown: list[int], width: int, given_up: Sequence[str]) -> list[int]:
+    """Columns that fit: first those go that are empty, then in the order given."""
     empty = [i for i in shown if all(row.cells[i] == numbers.EMPTY for row in table.rows)]
     by_key = {table.columns[i].key: i for i in shown}
-    given_up = [by_key[key] for key in _GIVEN_UP if key in by_key]
+    others = [by_key[key] for key in given_up if key in by_key]
     kept = list(shown)
-    for i in dict.fromkeys([*empty, *given_up]):
+    for i in dict.fromkeys([*empty, *others]):
         if _needed(table, kept, numbers.brief) <= width:
             break
         kept.remove(i)

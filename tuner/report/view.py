@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.judge.verdict import over_default
@@ -11,11 +11,13 @@ from tuner.measure.record import Measured
 from tuner.report import answer as answers
 from tuner.report import describe, numbers, spent, tables
 from tuner.report.doubts import CaveatGroup, doubts
+from tuner.report.front import Front, front
+from tuner.report.settings import settings
 from tuner.report.steps import Step, history
 from tuner.report.tails import with_tails
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from tuner.judge.goal import Limit, Objective
     from tuner.judge.rank import Ranked
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from tuner.measure.metrics import Metric
     from tuner.report.spent import Spent
     from tuner.report.tables import Table
-    from tuner.study.spec import StudyRecord, StudySpec
+    from tuner.study.spec import StudyRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Report:
         model: its model.
         created_at_utc: ISO 8601.
         metric: the row of METRICS that is to be improved.
+        objectives: keys of all that is to be improved, the deciding one first.
         limits: what had to be kept.
         found: the answer, for programs.
         headline: the answer in words.
@@ -79,18 +82,22 @@ class Report:
         chosen: the configuration that the answer is about; None where nothing was measured.
         diff: from the user's file to the chosen one's, unified; empty where they are equal.
         summary: all configurations, ranked.
+        front: what two objectives leave to choose from; None where there is one.
         configurations: the same, each whole.
         steps: all trials of the search, in the order of time.
         caveats: every reason to doubt, by what to do about it.
         spent: where the time went.
         environment: what the numbers depend on.
         settings: what was asked for.
+        search_ended: why the search stopped, as a sentence; empty where it has not.
+        started_from: names of the earlier studies that it learnt from.
     """
 
     name: str
     model: str
     created_at_utc: str
     metric: Metric
+    objectives: tuple[str, ...]
     limits: tuple[Limit, ...]
     found: Answer
     headline: str
@@ -100,12 +107,15 @@ class Report:
     chosen: Configuration | None
     diff: tuple[str, ...]
     summary: Table
+    front: Front | None
     configurations: tuple[Configuration, ...]
     steps: tuple[Step, ...]
     caveats: tuple[CaveatGroup, ...]
     spent: Spent
     environment: Mapping[str, str]
     settings: Mapping[str, str]
+    search_ended: str
+    started_from: tuple[str, ...]
 
     @property
     def simulated(self) -> bool:
@@ -144,7 +154,7 @@ def build(study: StudyRecord) -> Report:
     found = with_tails(answers.answer(study), study.trials)
     best = found.chosen.record.number if found.chosen and found.kind == "better" else None
     gains = [over_default(entry, found.default, spec.objective) for entry in found.ranked]
-    summary = tables.summary(found.ranked, gains, model=spec.model, best=best)
+    summary = tables.summary(found.ranked, gains, limits=spec.limits, model=spec.model, best=best)
     configurations = tuple(
         _configuration(entry, row.mark, spec.model)
         for entry, row in zip(found.ranked, summary.rows, strict=True)
@@ -159,6 +169,7 @@ def build(study: StudyRecord) -> Report:
         model=spec.model,
         created_at_utc=study.header.created_at_utc,
         metric=spec.objective.row,
+        objectives=tuple(one.metric for one in spec.front_of or (spec.objective,)),
         limits=spec.limits,
         found=found,
         headline=answers.sentence(study, found),
@@ -168,25 +179,31 @@ def build(study: StudyRecord) -> Report:
         chosen=chosen,
         diff=_diff(spec.config_pbtxt, chosen.config_pbtxt) if chosen else (),
         summary=summary,
+        front=front(study, best),
         configurations=configurations,
         steps=history(study),
         caveats=doubts(study),
         spent=time,
         environment=dict(study.header.environment),
-        settings=_settings(spec),
+        settings=settings(spec),
+        search_ended=study.search_ended,
+        started_from=spec.started_from,
     )
 
 
 def _configuration(entry: Ranked, mark: str, model: str) -> Configuration:
-    record = entry.record
+    record, spoken = entry.record, entry.level
     levels = record.outcome.levels if isinstance(record.outcome, Measured) else ()
+    # What a proof has added to the level that speaks for it is told there, too.
+    levels = tuple(spoken if lv.workload == spoken.workload else lv for lv in levels)
+    record = replace(record, outcome=Measured(levels=levels))
     return Configuration(
         name=describe.config_name(model, record),
         number=record.number,
-        knobs=describe.knobs(record, entry.level),
+        knobs=describe.knobs(record, spoken),
         proposal=record.proposal,
         mark=mark,
-        detail=tables.detail(record, entry.level),
+        detail=tables.detail(record, spoken),
         levels=tuple(sorted(levels, key=lambda lv: describe.load(lv.workload).value or 0)),
         config_pbtxt=record.config_pbtxt,
     )
@@ -258,29 +275,3 @@ def _diff(before: str, after: str) -> tuple[str, ...]:
             lineterm="",
         )
     )
-
-
-def _settings(spec: StudySpec) -> dict[str, str]:
-    bounds = spec.bounds
-    return {
-        "objective": f"{spec.objective.row.goal} {spec.objective.row.header}",
-        "limits": _joined([limit.describe() for limit in spec.limits]),
-        "sampler": f"{spec.sampler}, seed {spec.seed}",
-        "highest max_batch_size": str(bounds.max_batch_size),
-        "highest max_queue_delay_microseconds": str(bounds.max_queue_delay_microseconds),
-        "most instances": str(bounds.max_instance_count),
-        "rows in a request": str(spec.request_batch),
-        "load": _load(spec),
-        "precision": f"±{numbers.share(spec.precision)}",
-    }
-
-
-def _load(spec: StudySpec) -> str:
-    if spec.open_loop is None:
-        return f"closed loop, up to {spec.max_concurrency} requests in flight"
-    how = "at random moments (Poisson)" if spec.open_loop.poisson else "evenly"
-    return f"{numbers.plain(spec.open_loop.rate_per_s)} requests/s, {how}"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return ", ".join(parts) or "none"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tuner.errors import MachineError
 from tuner.report.answer import badge
-from tuner.report.csv import detail_csv, summary_csv, trials_csv
+from tuner.report.csv import detail_csv, front_csv, summary_csv, trials_csv
 from tuner.report.html import Entry, index, page
 from tuner.report.json import as_json
 from tuner.report.view import build
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tuner.study.spec import StudyRecord
 
 _SUMMARY = "summary.json"
+_FRONT = "front.csv"
 
 
 def write_reports(study: StudyRecord, folder: Path) -> Path:
@@ -41,6 +42,10 @@ def write_reports(study: StudyRecord, folder: Path) -> Path:
     try:
         own.mkdir(parents=True, exist_ok=True)
         _write(own / "summary.csv", summary_csv(report))
+        if report.front is None:
+            (own / _FRONT).unlink(missing_ok=True)  # of a study that was set aside
+        else:
+            _write(own / _FRONT, front_csv(report.front))
         _write(own / "detail.csv", detail_csv(report))
         _write(own / "trials.csv", trials_csv(report))
         _write(own / _SUMMARY, as_json(report))

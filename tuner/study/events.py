@@ -22,6 +22,7 @@ class StudyOpened:
         trials: how many it is to hold.
         proofs: at most so many measurements follow for the proof.
         objective: what is to be improved.
+        time_left_s: of a time limit; None where there is none.
     """
 
     name: str
@@ -29,6 +30,18 @@ class StudyOpened:
     trials: int
     proofs: int
     objective: Objective
+    time_left_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofStarted:
+    """What is measured again in turn is settled now.
+
+    Attributes:
+        trials: so many measurements it takes.
+    """
+
+    trials: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +113,7 @@ Event: TypeAlias = (
     | LevelMeasured
     | TrialEnded
     | SearchEnded
+    | ProofStarted
 )
 
 

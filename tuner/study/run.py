@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import optuna
-
-from tuner.errors import MachineError, TrialAborted, TunerError, UsageError
-from tuner.judge.rank import Ranked, best_level, rank
+from tuner.errors import TunerError, UsageError
 from tuner.judge.verdict import decide
-from tuner.measure.record import SCHEMA, Aborted, Measured, Rejected, TrialRecord
-from tuner.study.events import SearchEnded, StudyOpened, TrialEnded, TrialStarted
-from tuner.study.history import WORST_VIOLATION, seen, tells
+from tuner.measure.record import Rejected
+from tuner.study.budget import Budget, out_of_patience, out_of_time, spent_s
+from tuner.study.events import ProofStarted, SearchEnded, StudyOpened
+from tuner.study.history import first_weight, seen, seen_along_front, tells
+from tuner.study.ledger import Ledger
+from tuner.study.measurable import require_measurable
 from tuner.study.proof import FRONT_RUNNERS, front_runners, next_in_turn
-from tuner.study.storage import now_utc
+from tuner.study.runner import TaskRunner
 from tuner.study.task import Task
-from tuner.study.trial import try_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tuner.measure.measurement import Workload
-    from tuner.measure.record import Params
+    from tuner.judge.rank import Ranked
     from tuner.model.config import ModelConfig
-    from tuner.search.port import Proposer, Seen
+    from tuner.search.port import Proposal, Proposer, Seen
     from tuner.space.knobs import SearchSpace
     from tuner.study.bench import Bench
     from tuner.study.events import Observer
     from tuner.study.storage import StudyStore
-
-ABORTS_IN_A_ROW = 3
-"""So many trials lost in a row through no fault of theirs, and the study gives up."""
 
 LOOK_FOR_DRIFT_AFTER = 10
 """After so many configurations the user's own is measured again in between."""
@@ -68,32 +61,59 @@ class StudyRun:
         observer: Observer,
     ) -> None:
         self._store = store
-        self._folder = folder
-        self._config = config
-        self._kind = kind
         self._space = space
         self._proposer = proposer
-        self._bench = bench
         self._observer = observer
-        self._records = {record.number: record for record in store.records()}
-        self._session_from = max(self._records, default=-1) + 1
+        self._ledger = Ledger(store.header.spec, store.records())
+        self._session_from = self._ledger.next_number
+        self._begun_s = time.monotonic()
+        self._runner = TaskRunner(
+            store=store,
+            ledger=self._ledger,
+            folder=folder,
+            config=config,
+            kind=kind,
+            space=space,
+            bench=bench,
+            observer=observer,
+        )
 
-    def run(self, trials: int, *, proof_rounds: int) -> None:
+    def run(
+        self,
+        trials: int,
+        *,
+        proof_rounds: int,
+        time_limit_s: float | None = None,
+        patience: int = 0,
+    ) -> None:
         """Measure the user's own configuration, then what is proposed, then prove the best.
 
         Args:
             trials: configurations in all, those of earlier sessions included.
             proof_rounds: how often the best and the user's own are measured again in turn.
+            time_limit_s: for all sessions together, the proof included; None for none.
+            patience: so many proposals in a row that promise nothing end the search; 0 for never.
 
         Raises:
+            UsageError: a metric that is an objective or a limit cannot be measured here.
             TunerError: the user's own configuration cannot be served.
             MachineError: trial after trial was lost through no fault of theirs.
         """
+        budget = Budget(
+            trials=trials,
+            proof_rounds=proof_rounds,
+            time_limit_s=time_limit_s,
+            patience=patience,
+        )
         with self._working():
-            self._open(trials, proofs=proof_rounds * (1 + FRONT_RUNNERS))
-            if self._baseline is None:
+            self._store.end_search("")
+            self._open(trials, proofs=proof_rounds * (1 + FRONT_RUNNERS), limit_s=time_limit_s)
+            if self._ledger.baseline is None:
                 self._measure_baseline()
-            self._observer.on(SearchEnded(reason=self._search(trials)))
+            require_measurable(self._ledger)
+            reason = self._search(budget)
+            self._store.end_search(reason)
+            self._observer.on(SearchEnded(reason=reason))
             self._prove(proof_rounds)
 
     def verify(self, rounds: int) -> None:
@@ -107,7 +127,7 @@ class StudyRun:
             TunerError: the user's own configuration cannot be served any more.
             MachineError: trial after trial was lost through no fault of theirs.
         """
-        spec, records = self._store.header.spec, self._records.values()
+        spec, records = self._ledger.spec, self._ledger.records
         earlier = [record for record in records if record.verification is None]
         found = decide(earlier, spec.objective, spec.limits)
         if found.kind != "better" or found.chosen is None or found.default is None:
@@ -117,65 +137,80 @@ class StudyRun:
             )
         number = 1 + max((record.verification or 0 for record in records), default=0)
         with self._working():
-            self._open(self.done, proofs=2 * rounds)
+            self._open(self._ledger.done, proofs=2 * rounds)
             self._measure_in_turn((found.chosen,), found.default, rounds, verification=number)
 
-    def _open(self, trials: int, *, proofs: int) -> None:
-        spec = self._store.header.spec
+    def _open(self, trials: int, *, proofs: int, limit_s: float | None = None) -> None:
+        spec, known_s = self._ledger.spec, self._store.wall_clock_s
+        left_s = None if limit_s is None else limit_s - spent_s(self._ledger.records, known_s)
         self._observer.on(
             StudyOpened(
                 name=spec.name,
-                done=self.done,
+                done=self._ledger.done,
                 trials=trials,
                 proofs=proofs,
                 objective=spec.objective,
+                time_left_s=left_s,
             )
         )
 
     @contextmanager
     def _working(self) -> Iterator[None]:
         """Begin where a killed run ended, and count the time."""
-        begun_s = time.monotonic()
+        self._begun_s = time.monotonic()
         self._store.give_up_unfinished()
         try:
             yield
         finally:
-            self._store.add_wall_clock(time.monotonic() - begun_s)
+            self._store.add_wall_clock(time.monotonic() - self._begun_s)
 
     def _measure_baseline(self) -> None:
         why = "your configuration as you wrote it"
-        record = self._next(Task(role="baseline", params=self._space.default, why=why))
+        record = self._runner.run(Task(role="baseline", params=self._space.default, why=why))
         if isinstance(record.outcome, Rejected):
+            log = self._runner.folder_of(record.number) / "server.log"
             raise TunerError(
-                f"{self._store.header.spec.model} cannot be served as you wrote it, so there is "
+                f"{self._ledger.spec.model} cannot be served as you wrote it, so there is "
                 f"nothing to compare with: {record.outcome.reason} "
-                f"The whole log is {self._trial_folder(record.number) / 'server.log'}; it ends\n"
-                f"{record.outcome.evidence}"
+                f"The whole log is {log}; it ends\n{record.outcome.evidence}"
             )
 
-    def _search(self, trials: int) -> str:
+    def _search(self, budget: Budget) -> str:
         """Run trials until there are enough; the reason to stop, as a sentence."""
-        while self.done < trials:
-            if self._since_baseline >= LOOK_FOR_DRIFT_AFTER:
+        ledger = self._ledger
+        while ledger.done < budget.trials:
+            known_s = self._store.wall_clock_s + time.monotonic() - self._begun_s
+            if late := out_of_time(ledger, known_s, budget):
+                return late
+            if ledger.since_baseline >= LOOK_FOR_DRIFT_AFTER:
                 self._look_for_drift()
             proposal = self._proposer.propose(self._history())
             if proposal is None:
-                return f"all {self.done} configurations of the search space have been tried."
-            self._next(Task(role="search", params=proposal.params, why=proposal.why))
-        if self.done > trials:
-            return f"{self.done} trials are done; {trials} were asked for."
-        return f"{self.done} of {trials} trials are done."
+                return f"all {ledger.done} configurations of the search space have been tried."
+            if enough := out_of_patience(ledger.records, proposal.expected_gain, budget):
+                return enough
+            self._runner.run(
+                Task(
+                    role="search",
+                    params=proposal.params,
+                    why=self._why(proposal),
+                    expected_gain=proposal.expected_gain,
+                    concurrency=proposal.concurrency,
+                )
+            )
+        if ledger.done > budget.trials:
+            return f"{ledger.done} trials are done; {budget.trials} were asked for."
+        return f"{ledger.done} of {budget.trials} trials are done."
 
     def _prove(self, rounds: int) -> None:
         """Measure the front-runners and the user's own configuration again, in turn."""
-        spec, baseline = self._store.header.spec, self._baseline
+        spec, baseline = self._ledger.spec, self._ledger.baseline
         if baseline is None:
             return
-        ranking = rank(self._records.values(), spec.objective, spec.limits)
-        runners = front_runners(ranking, baseline, spec.objective)
+        runners = front_runners(self._ledger.ranking, baseline, spec.objective)
         if runners:
             self._measure_in_turn(runners, baseline, rounds)
-        elif rounds and self._since_baseline:
+        elif rounds and self._ledger.since_baseline:
             self._look_for_drift()
 
     def _measure_in_turn(
@@ -185,16 +220,21 @@ class StudyRun:
         rounds: int,
         verification: int | None = None,
     ) -> None:
+        announced = False
         while turn := next_in_turn(
             runners,
             baseline,
-            self._records.values(),
+            self._ledger.records,
             rounds,
             session_from=self._session_from,
             verification=verification,
         ):
+            if not announced:
+                left = (rounds - turn.position + 1) * (1 + len(runners))
+                self._observer.on(ProofStarted(trials=left))
+                announced = True
             what = "proof" if verification is None else "verification"
-            record = self._next(
+            record = self._runner.run(
                 Task(
                     role="proof",
                     params=turn.entry.record.params,
@@ -215,164 +255,25 @@ class StudyRun:
 
     def _look_for_drift(self) -> None:
         """Measure the user's own configuration again at the load that speaks for it."""
-        if self._baseline is not None:
-            record = self._baseline.record
+        if self._ledger.baseline is not None:
+            record = self._ledger.baseline.record
             why = "your configuration again, to see whether the machine drifts"
-            self._next(
+            self._runner.run(
                 Task(role="proof", params=record.params, why=why, replicate_of=record.number)
             )
 
-    def _next(self, task: Task) -> TrialRecord:
-        """Run one task to an outcome that tells something, trying again when it is aborted."""
-        causes: list[str] = []
-        while len(causes) < ABORTS_IN_A_ROW:
-            attrs = {name: value for name, value in asdict(task).items() if name != "params"}
-            self._store.study.enqueue_trial(dict(task.params), user_attrs=attrs)
-            self._store.study.optimize(self._objective, n_trials=1, catch=(TrialAborted,))
-            record = self._records[max(self._records)]
-            if not isinstance(record.outcome, Aborted):
-                return record
-            causes.append(record.outcome.cause)
-        raise MachineError(
-            f"{ABORTS_IN_A_ROW} trials in a row were lost through no fault of their "
-            f"configuration, the last one because: {causes[-1]} What was measured is "
-            "kept; mend that and run the same command again."
-        )
-
-    def _objective(self, trial: optuna.Trial) -> float:
-        """What Optuna runs: one configuration, tried and put on disk."""
-        asked = trial.user_attrs
-        task = Task(
-            role=asked["role"],
-            params=self._values(trial),
-            why=asked["why"],
-            replicate_of=asked["replicate_of"],
-            proof_round=asked["proof_round"],
-            verification=asked["verification"],
-        )
-        record, interrupt = self._try(trial.number, task)
-        self._store.keep(trial, record)
-        self._records[record.number] = record
-        if interrupt is not None:
-            raise interrupt
-        best, spoken = self._best(), self._speaks(record)
-        self._observer.on(
-            TrialEnded(record=record, spoken=spoken, best=best, baseline=self._baseline)
-        )
-        return self._tell(trial, record, spoken)
-
-    def _values(self, trial: optuna.Trial) -> Params:
-        """The enqueued values, with their ranges put on record for Optuna's own tools."""
-        for knob in self._space.knobs:
-            if knob.ordered:
-                low, high = int(knob.values[0]), int(knob.values[-1])
-                trial.suggest_int(knob.name, low, high, log=low > 0)
-            else:
-                trial.suggest_categorical(knob.name, knob.values)
-        return {knob.name: trial.params[knob.name] for knob in self._space.knobs}
-
-    def _try(self, number: int, task: Task) -> tuple[TrialRecord, KeyboardInterrupt | None]:
-        """Try one configuration; an interrupt is handed over, so that the record comes first."""
-        self._observer.on(
-            TrialStarted(
-                number=number,
-                position=self.done + 1,
-                role=task.role,
-                params=task.params,
-                why=task.why,
-            )
-        )
-        config, again = self._asked(task)
-        started = now_utc()
-        attempt = try_configuration(
-            self._bench,
-            config=config,
-            folder=self._trial_folder(number),
-            observer=self._observer,
-            best=self._best(),
-            again=again,
-        )
-        record = TrialRecord(
-            schema=SCHEMA,
-            number=number,
-            role=task.role,
-            params=task.params,
-            fingerprint=config.fingerprint(),
-            config_pbtxt=config.text,
-            proposal=task.why,
-            outcome=attempt.outcome,
-            phases_s=attempt.phases_s,
-            started_at_utc=started,
-            replicate_of=task.replicate_of,
-            proof_round=task.proof_round,
-            verification=task.verification,
-        )
-        return record, attempt.interrupt
-
-    def _asked(self, task: Task) -> tuple[ModelConfig, Workload | None]:
-        """The configuration of a task and, for a proof, the level to measure again."""
-        again = None
-        if task.replicate_of is not None:
-            spoken = self._speaks(self._records[task.replicate_of])
-            again = None if spoken is None else spoken.level.workload
-        if self._space.canonical(task.params) == self._space.default:
-            return self._config, again
-        return self._config.with_params(task.params, kind=self._kind), again
-
-    def _tell(self, trial: optuna.Trial, record: TrialRecord, spoken: Ranked | None) -> float:
-        """The outcome in Optuna's terms: a value and its constraints, pruned, or failed."""
-        match record.outcome:
-            case Measured():
-                if spoken is None or not math.isfinite(spoken.score):
-                    raise optuna.TrialPruned("the objective could not be measured")
-                for limit in self._store.header.spec.limits:
-                    miss = limit.violation(spoken.level)
-                    trial.set_constraint(limit.metric, WORST_VIOLATION if miss is None else miss)
-                return spoken.score
-            case Rejected():
-                raise optuna.TrialPruned(record.outcome.reason)
-            case Aborted():
-                raise TrialAborted(record.outcome.cause)
-
     def _history(self) -> tuple[Seen, ...]:
         """What the proposer may learn from: the baseline and what was searched."""
-        spec = self._store.header.spec
-        return tuple(
-            seen(r, spec.objective, spec.limits) for r in self._records.values() if tells(r)
-        )
+        spec = self._ledger.spec
+        told = [record for record in self._ledger.records if tells(record)]
+        if spec.front_of is None:
+            return tuple(seen(record, spec.objective, spec.limits) for record in told)
+        return seen_along_front(told, spec.front_of, spec.limits, first_weight(len(told)))
 
-    def _speaks(self, record: TrialRecord) -> Ranked | None:
-        spec = self._store.header.spec
-        return best_level(record, spec.objective, spec.limits)
-
-    def _best(self) -> Ranked | None:
-        spec = self._store.header.spec
-        ranking = rank(self._records.values(), spec.objective, spec.limits)
-        return ranking[0] if ranking and ranking[0].feasible else None
-
-    @property
-    def _baseline(self) -> Ranked | None:
-        """The user's own configuration, once it has been measured."""
-        measured = [r for r in self._records.values() if r.role == "baseline"]
-        return next((s for s in map(self._speaks, measured) if s is not None), None)
-
-    @property
-    def _since_baseline(self) -> int:
-        """Configurations that have told something since the user's own one last did."""
-        if self._baseline is None:
-            return 0
-        own = self._baseline.record.number
-        last = max(
-            r.number
-            for r in self._records.values()
-            if own in {r.number, r.replicate_of} and not isinstance(r.outcome, Aborted)
-        )
-        return sum(tells(r) for r in self._records.values() if r.number > last)
-
-    @property
-    def done(self) -> int:
-        """Configurations that have told something so far, the user's own included."""
-        return sum(map(tells, self._records.values()))
-
-    def _trial_folder(self, number: int) -> Path:
-        return self._folder / f"{number:04d}"
+    def _why(self, proposal: Proposal) -> str:
+        """The proposer's phrase; on a front, with what it was asked to look for."""
+        if self._ledger.spec.front_of is None:
+            return proposal.why
+        weight = first_weight(self._ledger.done)
+        names = [objective.name for objective in self._ledger.spec.front_of]
+        return f"{proposal.why}; weighing {names[0]} {weight:.0%}, {names[1]} {1 - weight:.0%}"

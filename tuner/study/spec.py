@@ -19,7 +19,7 @@ class StudySpec:
         name: of the study, and of its folders under studies/ and reports/.
         model: the model's name.
         config_pbtxt: the user's own configuration, as it was when the study began.
-        objective: what to improve.
+        objective: what to improve; it decides which configuration wins.
         limits: what to keep.
         bounds: how far the knobs may go.
         request_batch: rows in each request.
@@ -30,6 +30,9 @@ class StudySpec:
         open_loop: the one load to measure; None climbs a ladder of closed loops.
         precision: half the interval that is asked for, as a share of the objective.
         weights: ``dummy`` or ``pretrained``; None for those that the configuration names.
+        second: what to improve beside the objective; the search then looks along the front of
+            both. None where there is one objective.
+        started_from: names of earlier studies that the search learnt from.
     """
 
     name: str
@@ -46,6 +49,13 @@ class StudySpec:
     weights: str | None = None
     open_loop: OpenLoop | None = None
     precision: float = 0.05
+    second: Objective | None = None
+    started_from: tuple[str, ...] = ()
+
+    @property
+    def front_of(self) -> tuple[Objective, Objective] | None:
+        """Both objectives; None where there is one."""
+        return None if self.second is None else (self.objective, self.second)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +83,11 @@ class StudyRecord:
         header: its frame.
         trials: those that ended, by number.
         wall_clock_s: time that `tune` ran on it, over all its sessions.
+        search_ended: why the search proposes nothing more, as a sentence; empty where it was cut
+            short or has not ended.
     """
 
     header: StudyHeader
     trials: tuple[TrialRecord, ...]
     wall_clock_s: float
+    search_ended: str = ""

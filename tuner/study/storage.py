@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _HEADER = "header"
 _RECORD = "record"
 _WALL_CLOCK = "wall_clock_s"
+_SEARCH_ENDED = "search_ended"
 
 
 def now_utc() -> str:
@@ -97,8 +98,14 @@ class StudyStore:
         return StudyRecord(
             header=self.header,
             trials=self.records(),
-            wall_clock_s=cast("float", self.study.user_attrs.get(_WALL_CLOCK, 0.0)),
+            wall_clock_s=self.wall_clock_s,
+            search_ended=cast("str", self.study.user_attrs.get(_SEARCH_ENDED, "")),
         )
+
+    @property
+    def wall_clock_s(self) -> float:
+        """Time that `tune` worked on the study in the sessions that have ended."""
+        return cast("float", self.study.user_attrs.get(_WALL_CLOCK, 0.0))
 
     def keep(self, trial: optuna.Trial, record: TrialRecord) -> None:
         """Put a trial on disk."""
@@ -106,8 +113,11 @@ class StudyStore:
 
     def add_wall_clock(self, seconds: float) -> None:
         """Count time that `tune` worked on the study."""
-        known = cast("float", self.study.user_attrs.get(_WALL_CLOCK, 0.0))
-        self.study.set_user_attr(_WALL_CLOCK, round(known + seconds, 3))
+        self.study.set_user_attr(_WALL_CLOCK, round(self.wall_clock_s + seconds, 3))
+
+    def end_search(self, reason: str) -> None:
+        """Keep why the search ended; empty while it goes on."""
+        self.study.set_user_attr(_SEARCH_ENDED, reason)
 
     def give_up_unfinished(self) -> int:
         """Close the trials of a killed run as failed, so that they are tried again."""

@@ -20,6 +20,10 @@ class Task:
         replicate_of: for a proof, the trial that is measured again.
         proof_round: for a proof, its round; None for one that only looks for drift.
         verification: for a proof, number of the `tune verify` that it is part of.
+        expected_gain: by how much the proposer thinks that it raises the best value, as a
+            fraction of it; None where it does not say.
+        concurrency: the load level at which it is likely to be at its best; None where nobody
+            knows.
     """
 
     role: Role
@@ -28,3 +32,5 @@ class Task:
     replicate_of: int | None = None
     proof_round: int | None = None
     verification: int | None = None
+    expected_gain: float | None = None
+    concurrency: int | None = None
