@@ -106,20 +106,14 @@ def until_nearly_best(runs: Sequence[Replay]) -> NDArray[np.float64]:
     return np.array([min(run.trials, len(run.found) + 1) for run in runs])
 
 
-def efficiency(done: Replays, group: str, limit: str) -> tuple[list[Target], dict[str, Any]]:
-    """The targets of a group of tables, and what is behind them."""
+def efficiency(done: Replays, where: str, limit: str) -> tuple[list[Target], dict[str, Any]]:
+    """The targets of some tables under one kind of limit, and what is behind them."""
     of = {
-        name: np.array(
-            [
-                until_nearly_best(runs)
-                for (case, who), runs in done.items()
-                if who == name and case.group == group and case.limit == limit
-            ]
-        )
+        name: np.array([until_nearly_best(runs) for (_, who), runs in done.items() if who == name])
         for name in ALGORITHMS
     }
-    where = f"{group}, {limit}"
     ours = of["ours"]
+    where = f"{where}, {limit}"
     median, p95 = float(np.median(ours)), float(np.percentile(ours, 95, method="higher"))
     targets = [
         Target(what=f"{where}: median trials to 95 %", value=median, high=10),
@@ -162,20 +156,15 @@ def out_of_memory(done: Replays) -> list[Target]:
     ]
 
 
-def stopping(done: Replays, group: str, limit: str) -> tuple[list[Target], dict[str, Any]]:
+def stopping(done: Replays, where: str, limit: str) -> tuple[list[Target], dict[str, Any]]:
     """What is lost and saved when the search stops once nothing more is expected."""
-    runs = [
-        run
-        for (case, name), runs in done.items()
-        if name == "ours" and case.group == group and case.limit == limit
-        for run in runs
-    ]
+    runs = [run for (_, name), runs in done.items() if name == "ours" for run in runs]
     stops = np.array([stopped_after(run) for run in runs])
     whole = np.array([run.found[-1] for run in runs])
     had = np.array([run.found[stop - 1] for run, stop in zip(runs, stops, strict=True)])
     lost = np.where(whole > 0, 1 - had / np.maximum(whole, 1e-9), 0.0)
     target = Target(
-        what=f"{group}, {limit}: share of the runs that lose less than 2 % by stopping early",
+        what=f"{where}, {limit}: share of the runs that lose less than 2 % by stopping early",
         value=float(np.mean(lost < LITTLE_LOST)),
         low=0.95,
     )
@@ -202,29 +191,45 @@ def stopped_after(run: Replay) -> int:
 
 
 def per_table(done: Replays) -> dict[str, Any]:
-    """What ``search_efficiency --json`` says of each table."""
+    """What ``search_efficiency --json`` says of each table, and the trials of each seed."""
     found: dict[str, Any] = {}
     for (case, name), runs in done.items():
         table = found.setdefault(f"{case.group}/{case.path.stem}", {}).setdefault(case.limit, {})
         table["p99_limit_ms"] = case.p99_ms
-        table[name] = summary(runs)
+        seeds = " ".join(f"{trials:g}" for trials in until_nearly_best(runs))
+        table[name] = {**summary(runs), "trials_to_95_of_each_seed": seeds}
     return found
 
 
 def judge(done: Replays) -> tuple[list[Target], Mapping[str, Any]]:
-    """All targets, and all numbers behind them."""
+    """All targets, and all numbers behind them.
+
+    What is promised is promised over all tables; the groups are told of beside it.
+    """
     targets: list[Target] = []
     details: dict[str, Any] = {"thinking_s": {}}
     for trials, most in ((30, 0.5), (300, 2.0)):
         took = thinking_s(trials)
         details["thinking_s"][trials] = took
         targets.append(Target(what=f"seconds a proposal after {trials}", value=took, high=most))
-    for group in dict.fromkeys(case.group for case, _ in done):
+    print("The groups of tables, for information:")
+    for group in (*dict.fromkeys(case.group for case, _ in done), None):
         for limit in ("without_limit", "with_limit"):
-            ours, behind = efficiency(done, group, limit)
-            stops, saved = stopping(done, group, limit)
-            targets += ours + stops
-            details[f"{group} {limit}"] = {**behind, "stopping_early": saved}
+            some = {
+                (case, name): runs
+                for (case, name), runs in done.items()
+                if case.limit == limit and group in {case.group, None}
+            }
+            where = group or "all tables"
+            reached, behind = efficiency(some, where, limit)
+            stops, saved = stopping(some, where, limit)
+            details[f"{where} {limit}"] = {**behind, "stopping_early": saved}
+            if group is None:
+                targets += reached + stops
+                continue
+            for target in reached + stops:
+                print(f"  {target.describe()}")
+    print("The targets:")
     return targets + out_of_memory(done), {**details, "tables": per_table(done)}
 
 

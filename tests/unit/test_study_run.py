@@ -21,7 +21,7 @@ from tuner.simulator.batcher import SimConfig
 from tuner.simulator.cost import FILE_NAME, CostModel
 from tuner.space.triton import Bounds, search_space
 from tuner.study.bench import Bench
-from tuner.study.events import SearchEnded, TrialEnded
+from tuner.study.events import SearchEnded, StudyOpened, TrialEnded
 from tuner.study.gate import Gate
 from tuner.study.run import LOOK_FOR_DRIFT_AFTER, StudyRun
 from tuner.study.spec import StudySpec
@@ -196,6 +196,15 @@ def test_a_study_that_holds_more_trials_than_asked_for_says_so(lab: Lab) -> None
     lab.session().run(2, proof_rounds=0)
     reasons = [event.reason for event in listener.heard if isinstance(event, SearchEnded)]
     assert reasons == ["3 trials are done; 2 were asked for."]
+
+
+def test_no_more_trials_are_announced_than_there_are_configurations(lab: Lab) -> None:
+    listener = Listener()
+    lab.observer = listener
+    lab.session().run(10_000, proof_rounds=0)
+    opened = next(event for event in listener.heard if isinstance(event, StudyOpened))
+    searched = [record for record in lab.store.records() if record.role != "proof"]
+    assert opened.trials == len(searched), "as many as were then run"
 
 
 def test_the_end_of_a_trial_comes_with_the_level_that_speaks_for_it(

@@ -142,6 +142,7 @@ class StudyRun:
 
     def _open(self, trials: int, *, proofs: int, limit_s: float | None = None) -> None:
         spec, known_s = self._ledger.spec, self._store.wall_clock_s
+        trials = min(trials, len(self._space.candidates()))
         left_s = None if limit_s is None else limit_s - spent_s(self._ledger.records, known_s)
         self._observer.on(
             StudyOpened(
