@@ -20,6 +20,7 @@ from tuner.judge.verdict import Answer, decide
 from tuner.model.config import ModelConfig
 from tuner.model.repository import ModelFolder, find_model
 from tuner.search.model_guided import ModelGuided
+from tuner.search.patience import PATIENCE
 from tuner.simulator.adapters import Simulation, simulated
 from tuner.simulator.batcher import SimConfig
 from tuner.space.triton import Bounds, search_space
@@ -164,6 +165,6 @@ def run_study(cost: CostModel, *, seed: int, trials: int) -> Study:
             bench=bench,
             observer=Unwatched(),
         )
-        run.run(trials, proof_rounds=default("proof_rounds"))
+        run.run(trials, proof_rounds=default("proof_rounds"), patience=PATIENCE)
         records = store.records()
     return Study(records=records, answer=decide(records, THROUGHPUT, ()))
