@@ -226,6 +226,21 @@ def test_a_user_configuration_that_misses_the_limit_gives_no_gain_but_a_winner()
     assert "Your configuration does not keep it at any load" in report.headline
 
 
+def test_a_user_configuration_whose_p99_is_unknown_is_not_said_to_miss_the_limit() -> None:
+    study = studies.study(
+        [
+            studies.trial(0, [studies.level(1, 9.0, None)], role="baseline"),
+            studies.trial(1, [studies.level(1, 20.0, 45)], batch=32, delay_us=0),
+        ],
+        limits=studies.strict_study().header.spec.limits,
+    )
+
+    headline = build(study).headline
+
+    assert "does not keep" not in headline
+    assert "no run of your configuration was long enough to tell" in headline
+
+
 def test_a_lower_latency_is_a_gain() -> None:
     study = studies.study(
         [

@@ -70,7 +70,7 @@ def run(  # noqa: PLR0913 - one parameter an option
             help="How often the best and yours are measured again, in turn, at the end; 3 at "
             "least, or 0 for no proof.",
         ),
-    ] = 4,
+    ] = 5,
     time_limit: Annotated[
         str | None,
         typer.Option(help="Time for all of it, the proof included, such as 15m or 2h."),

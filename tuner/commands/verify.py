@@ -38,7 +38,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
     *,
     rounds: Annotated[
         int, typer.Option(min=FEWEST_ROUNDS, help="How often each of the two is measured.")
-    ] = 4,
+    ] = 5,
     server: ServerOption = ServerKind.AUTO,
     load_deadline: LoadDeadlineOption = 600.0,
     repository: RepositoryOption = REPOSITORY,

@@ -147,8 +147,8 @@ def _better(study: StudyRecord, found: Answer) -> str:
     against = level_words(default.level, spec)
     if not default.feasible:
         return (
-            f"{name} keeps {_limits(spec)} with {shown}. Your configuration does not keep it at "
-            f"any load; it comes nearest with {against}. This was {_cost(study, found)}."
+            f"{name} keeps {_limits(spec)} with {shown}. {_yours(default, spec)} This was "
+            f"{_cost(study, found)}."
         )
     if found.verdict == "proved" and found.proof is not None and found.proof.means is not None:
         mine, other = (numbers.plain(mean) for mean in found.proof.means)
@@ -156,6 +156,17 @@ def _better(study: StudyRecord, found: Answer) -> str:
         against = f"{other}{_p99(default.level, spec)}"
         against += f", each {_times(len(found.proof.rounds))} in turn on fresh servers"
     return f"{name} {claim(found, spec)}: {shown}, against {against}; {_cost(study, found)}."
+
+
+def _yours(default: Ranked, spec: StudySpec) -> str:
+    """How the user's own configuration misses the limits, as a sentence."""
+    shown = level_words(default.level, spec)
+    if math.isinf(default.violation):
+        return (
+            "Whether yours does is open: no run of your configuration was long enough to tell "
+            f"(--window); it comes to {shown}."
+        )
+    return f"Your configuration does not keep it at any load; it comes nearest with {shown}."
 
 
 def claim(found: Answer, spec: StudySpec) -> str:
