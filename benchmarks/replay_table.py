@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -205,15 +206,65 @@ def read(path: Path) -> list[dict[str, str]]:
     """The rows of a table.
 
     Raises:
-        SystemExit: it is no table of levels.
+        SystemExit: with status 2; it is no table of levels, as stderr says.
     """
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    missing = [name for name in COLUMNS if rows and rows[0].get(name) is None]
-    if missing or not rows:
-        what = f"lacks the column {', '.join(missing)}" if missing else "has no rows"
-        raise SystemExit(f"{path} {what}; a table has the columns {', '.join(COLUMNS)}.")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = []
+            for row in reader:
+                check(row, f"{path}, line {reader.line_num}")
+                rows.append(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "not a CSV file"
+        refuse(f"{path} cannot be read ({why}); name a CSV file of measured levels.")
+    if not rows:
+        refuse(f"{path} has no rows; a table has the columns {', '.join(COLUMNS)}.")
     return rows
+
+
+def check(row: dict[str, str], where: str) -> None:
+    """End the program unless the row has all columns, and in them what belongs there."""
+    if missing := [name for name in COLUMNS if row.get(name) is None]:
+        refuse(
+            f"{where} lacks the column {', '.join(missing)}; "
+            f"a table has the columns {', '.join(COLUMNS)}."
+        )
+    if row["status"] not in {"ok", "oom"}:
+        refuse(
+            f"{where}, column status: {row['status']!r} is neither ok nor oom; write ok where the "
+            "level was measured, oom where the configuration ran out of memory."
+        )
+    required: tuple[str, ...] = KNOBS
+    if row["status"] == "ok":
+        required = (*KNOBS, "concurrency", "throughput_per_s")
+        for name in ("p99_ms", "gpu_memory_mb"):
+            if row[name] and not is_number(row[name], least=0.0):
+                refuse(
+                    f"{where}, column {name}: {row[name]!r} is not a number; "
+                    "write one, or nothing where it was not measured."
+                )
+    for name in required:
+        least = 1.0 if name == "concurrency" else 0.0
+        if not is_number(row[name], least=least):
+            refuse(
+                f"{where}, column {name}: {row[name]!r} is not a number of {least:g} or more; "
+                "write what was measured, or leave the row out."
+            )
+
+
+def is_number(text: str, *, least: float) -> bool:
+    """Whether it is a finite number of at least that much."""
+    try:
+        return least <= float(text) < math.inf
+    except ValueError:
+        return False
+
+
+def refuse(sentence: str) -> NoReturn:
+    """End the program as for a wrong option: the sentence on stderr, status 2."""
+    sys.stderr.write(f"{sentence}\n")
+    raise SystemExit(2)
 
 
 def level(row: dict[str, str]) -> Level:

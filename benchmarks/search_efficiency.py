@@ -143,24 +143,65 @@ def whole(trials: float) -> int | None:
     return int(trials) if math.isfinite(trials) else None
 
 
+def algorithms(text: str) -> list[str]:
+    """Names between commas, each once."""
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in ALGORITHMS:
+            raise argparse.ArgumentTypeError(
+                f"no algorithm {name or 'without a name'}; there are {', '.join(ALGORITHMS)}"
+            )
+    return names
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def milliseconds(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of milliseconds above 0")
+    return value
+
+
+def options() -> argparse.Namespace:
+    """What the user asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    add = parser.add_argument
+    add("tables", nargs="+", type=Path, metavar="TABLE.csv", help="table of measured levels")
+    add("--seeds", type=at_least_one, default=100, help="searches of each kind (%(default)s)")
+    add("--trials", type=at_least_one, default=30, help="trials of each search (%(default)s)")
+    add("--p99-ms", type=milliseconds, metavar="MS", help="limit on p99 latency (none)")
+    add(
+        "--algorithms",
+        type=algorithms,
+        default=list(ALGORITHMS),
+        metavar="NAMES",
+        help=f"with commas between them, of {', '.join(ALGORITHMS)} (all)",
+    )
+    cores = os.cpu_count() or 1
+    add("--workers", type=at_least_one, default=cores, help="processes at once (one a core)")
+    add("--json", action="store_true", help="print JSON in place of a line an algorithm")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Replay, and print JSON or a short table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("tables", nargs="+", type=Path)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--trials", type=int, default=30)
-    parser.add_argument("--p99-ms", type=float)
-    parser.add_argument("--algorithms", default=",".join(ALGORITHMS))
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    names = asked.algorithms.split(",")
-    for unknown in set(names) - set(ALGORITHMS):
-        parser.error(f"no algorithm {unknown}; there are {', '.join(ALGORITHMS)}")
+    asked = options()
+    for path in asked.tables:
+        load(path, asked.p99_ms)  # a broken one is refused before anything runs
     result: dict[str, dict[str, Any]] = {}
     with ProcessPoolExecutor(asked.workers) as pool:
         for path in asked.tables:
-            for name in names:
+            for name in asked.algorithms:
                 runs = [
                     pool.submit(replay, path, asked.p99_ms, name, seed, asked.trials)
                     for seed in range(asked.seeds)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _MOST_ON_A_GPU = 8
 """Instances per group to try on a GPU at most; memory sets the real bound."""
 
+_BYTES_PER_MB = 1_000_000
+
 
 def space_of(request: Request, model: ModelFolder) -> SearchSpace:
     """Every configuration that a study of the model may measure.
@@ -118,6 +120,7 @@ def learnt_from(
 
 def proposer_of(request: Request, space: SearchSpace, earlier: Sequence[Seen] = ()) -> Proposer:
     """Make what proposes configurations of the space; ``earlier`` is from `learnt_from`."""
+    memory_mb = _bound(request, "gpu_memory_peak_mb")
     match request.sampler:
         case Sampler.AUTO:
             return ModelGuided(
@@ -125,10 +128,8 @@ def proposer_of(request: Request, space: SearchSpace, earlier: Sequence[Seen] = 
                 seed=request.seed,
                 max_concurrency=request.max_concurrency,
                 request_batch=request.request_batch,
-                p99_limit_ms=min(
-                    (li.bound for li in request.limits if li.metric == "latency_p99_ms"),
-                    default=None,
-                ),
+                p99_limit_ms=_bound(request, "latency_p99_ms"),
+                gpu_memory_limit_bytes=None if memory_mb is None else memory_mb * _BYTES_PER_MB,
                 earlier=earlier,
             )
         case Sampler.TPE:
@@ -137,3 +138,8 @@ def proposer_of(request: Request, space: SearchSpace, earlier: Sequence[Seen] = 
             return OptunaProposer(space, sampler="gp", seed=request.seed)
         case Sampler.RANDOM:
             return OptunaProposer(space, sampler="random", seed=request.seed)
+
+
+def _bound(request: Request, metric: str) -> float | None:
+    """The limit on a metric where less is better, in its unit; None without one."""
+    return min((li.bound for li in request.limits if li.metric == metric), default=None)

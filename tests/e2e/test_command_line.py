@@ -123,3 +123,18 @@ def test_usage_is_told_by_the_commands_own_name(home: Path) -> None:
     told = subprocess.run(words, cwd=home, capture_output=True, text=True, check=False)
     assert told.returncode == 2
     assert "Usage: tune run" in told.stderr
+
+
+def test_a_sigterm_ends_a_run_as_ctrl_c_does(home: Path) -> None:
+    words = ["falcon7b", *SIMULATED, "--trials=40"]
+    with subprocess.Popen(
+        [str(TUNE), *words], cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as stopped:
+        assert stopped.stderr is not None
+        assert any("trial 3/" in line for line in stopped.stderr)
+        stopped.terminate()
+        said = stopped.stderr.read()
+    assert stopped.returncode == 130
+    assert "Traceback" not in said
+    assert "All that was measured is kept; go on with: tune falcon7b" in said
+    assert (home / "reports" / "falcon7b.html").exists()

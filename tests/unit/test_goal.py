@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import report_studies as studies
 
@@ -25,6 +27,8 @@ from tuner.judge.rank import missed
         ("p99 <= 0.2 s", "latency_p99_ms", 200.0),
         ("p50<=1500us", "latency_p50_ms", 1.5),
         ("throughput>=100", "throughput_per_s", 100.0),
+        ("errors<=0", "errors", 0.0),
+        ("queue <= 0ms", "queue_ms", 0.0),
         ("gpu_memory_peak<=40GB", "gpu_memory_peak_mb", 40_000.0),
         ("gpu_memory_peak<=40960", "gpu_memory_peak_mb", 40_960.0),
         ("gpu_memory_peak <= 2 GiB", "gpu_memory_peak_mb", 2147.483648),
@@ -44,7 +48,8 @@ def test_a_limit_is_read_in_the_metrics_own_unit(text: str, metric: str, bound: 
         ("p99", "METRIC<=BOUND"),
         ("p99<=fast", "not a bound"),
         ("p99<=200 GB", "not a bound"),
-        ("p99<=0ms", "above 0"),
+        ("p99<=0ms", "cannot be kept; it must be above 0"),
+        ("throughput>=0", "always kept; it must be above 0"),
         ("p99>=200ms", "smaller is better"),
         ("throughput<=3", "larger is better"),
         ("p98<=3", "p9"),
@@ -118,6 +123,14 @@ def test_limits_that_are_not_kept_come_with_how_far_they_are_missed() -> None:
     p99 = Limit(metric="latency_p99_ms", bound=200.0)
     throughput = Limit(metric="throughput_per_s", bound=5.0)
     assert missed(level, (p99, throughput, power)) == ((power, None), (p99, 0.5))
+
+
+def test_a_limit_of_0_is_kept_by_0_and_missed_by_the_value_itself() -> None:
+    none = Limit(metric="errors", bound=0.0)
+    level = studies.level(1, 10.0, 300.0)
+    assert none.violation(replace(level, errors=0)) == 0.0
+    assert none.violation(replace(level, errors=3)) == 3.0
+    assert missed(replace(level, errors=0), (none,)) == ()
 
 
 def test_of_several_limits_on_a_metric_the_strictest_counts() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_models import CLIENTS, level, light, triton_space
 
+from tuner.measure.measurement import HostUse
 from tuner.search import batcher, encoding, gaussian, memory
 from tuner.search.model_guided import ModelGuided
 from tuner.search.optuna_samplers import OptunaProposer
@@ -286,6 +287,62 @@ def test_what_the_gpu_has_no_room_for_is_never_launched() -> None:
         )
         history.append(Seen(params=proposal.params, value=seen.value, levels=levels))
     assert len(history) == 20
+
+
+def of_memory(params: Params, memory_gb: float, limit_gb: float) -> Seen:
+    """A trial on a GPU of 80 GB, by how much it missed the limit included."""
+    levels = tuple(
+        level(params, clients, memory_gb=memory_gb, total_gb=80.0) for clients in (1, 64)
+    )
+    missed = max(0.0, memory_gb / limit_gb - 1)
+    return replace(light(params), violation=missed, levels=levels)
+
+
+def test_instances_that_cannot_keep_a_limit_on_gpu_memory_are_never_proposed() -> None:
+    space = triton_space(instances=4)
+    proposer = ModelGuided(space, seed=0, max_concurrency=CLIENTS, gpu_memory_limit_bytes=40e9)
+    history = [of_memory(space.default, 14.0, 40.0)]
+    while (proposal := proposer.propose(history)) is not None:
+        instances = cast("int", proposal.params[INSTANCE_COUNT])
+        assert instances <= 2
+        history.append(of_memory(proposal.params, 14.0 * instances, 40.0))
+    could = [params for params in space.candidates() if cast("int", params[INSTANCE_COUNT]) <= 2]
+    assert len(history) == len(could)
+
+
+def test_what_takes_just_what_a_limit_on_gpu_memory_allows_is_proposed() -> None:
+    space = triton_space(instances=2)
+    proposer = ModelGuided(space, seed=0, max_concurrency=CLIENTS, gpu_memory_limit_bytes=28.1e9)
+    history = [of_memory(space.default, 14.0, 28.1)]
+    while (proposal := proposer.propose(history)) is not None and len(history) < 12:
+        instances = cast("int", proposal.params[INSTANCE_COUNT])
+        history.append(of_memory(proposal.params, 14.0 * instances, 28.1))
+    assert any(seen.params[INSTANCE_COUNT] == 2 for seen in history)
+
+
+def test_where_nothing_can_keep_a_limit_on_gpu_memory_the_search_ends() -> None:
+    space = triton_space()
+    history = [of_memory(space.default, 14.0, 10.0)]
+    proposer = ModelGuided(space, seed=0, gpu_memory_limit_bytes=10e9)
+    assert proposer.propose(history) is None
+    assert ModelGuided(space, seed=0).propose(history) is not None
+
+
+def test_a_smaller_batch_may_keep_a_limit_on_gpu_memory_that_the_users_own_breaks() -> None:
+    space = triton_space()
+    large = {**space.default, DYNAMIC_BATCHING: True, MAX_BATCH_SIZE: 128}
+    proposer = ModelGuided(space, seed=0, gpu_memory_limit_bytes=10e9)
+    proposal = proposer.propose([of_memory(large, 14.0, 10.0)])
+    assert proposal is not None
+    assert encoding.capacity(proposal.params, request_rows=1) < 128
+
+
+def test_a_limit_on_gpu_memory_says_nothing_of_the_hosts() -> None:
+    space = triton_space()
+    host = HostUse(cpu_pct=100.0, memory_peak_bytes=14_000_000_000)
+    levels = tuple(replace(one, host=host) for one in light(space.default).levels)
+    history = [replace(light(space.default), levels=levels)]
+    assert ModelGuided(space, seed=0, gpu_memory_limit_bytes=10e9).propose(history) is not None
 
 
 # memory

@@ -136,3 +136,58 @@ def test_a_file_that_is_no_table_is_refused_in_one_sentence(
     )
     assert run.returncode != 0
     assert "a table has the columns" in run.stderr
+    assert run.returncode == 2
+    assert len(run.stderr.splitlines()) == 1
+
+
+def refused(*arguments: str) -> str:
+    """The last line of what the command says before it ends with status 2."""
+    run = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "search_efficiency.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
+    return run.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "remedy"),
+    [
+        ("8,1,0,1,fast,11,,ok", "throughput_per_s", "write what was measured"),
+        ("8,1,0,1,,11,,ok", "throughput_per_s", "write what was measured"),
+        ("8,1,0,0,100,11,,ok", "concurrency", "write what was measured"),
+        ("8,1,0,1,100,soon,,ok", "p99_ms", "or nothing where it was not measured"),
+        (",1,0,,,,,oom", "max_batch_size", "write what was measured"),
+        ("8,1,0,1,100,11,,fine", "status", "write ok"),
+    ],
+)
+def test_a_cell_that_is_wrong_is_named_by_line_and_column_with_a_remedy(
+    row: str, column: str, remedy: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.csv"
+    path.write_text(f"{HEADER}\n8,1,0,1,100,11,,ok\n{row}\n", "utf-8")
+    sentence = refused(str(path))
+    assert sentence.startswith(f"{path}, line 3, column {column}: ")
+    assert remedy in sentence
+
+
+def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    for path in (tmp_path / "missing.csv", tmp_path):
+        assert refused(str(path)).startswith(f"{path} cannot be read (")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--p99-ms", "-1"), ("--seeds", "0"), ("--trials", "0")]
+)
+def test_an_option_out_of_range_is_refused_by_name(option: str, value: str, folder: Path) -> None:
+    sentence = refused(str(folder / "one_configuration.csv"), option, value)
+    assert f"argument {option}: '{value}' is not a" in sentence
+
+
+def test_spaces_between_the_names_of_algorithms_do_not_matter(folder: Path) -> None:
+    numbers = replay(folder, "--algorithms", "ours, random", trials=2)
+    assert list(numbers["one_configuration"]) == ["ours", "random"]

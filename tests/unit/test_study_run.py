@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from optuna.samplers import RandomSampler
 
 from tuner.errors import UsageError
 from tuner.judge.goal import Limit, Objective
@@ -30,6 +32,9 @@ from tuner.study.storage import StudyStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from optuna import Study
+    from optuna.trial import FrozenTrial, TrialState
 
     from tuner.judge.verdict import Answer as Found
     from tuner.measure.measurement import Measurement
@@ -298,11 +303,47 @@ def test_without_a_winner_there_is_nothing_to_verify(lab: Lab) -> None:
         lab.session().verify(3)
 
 
+class InterruptedAtItsEnd(RandomSampler):
+    """The user's Ctrl-C, at the moment in which Optuna is told how a trial ended."""
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Interrupt."""
+        raise KeyboardInterrupt(study.study_name, trial.number, state, values)
+
+
+def test_an_interrupt_between_two_trials_is_no_other_error_and_loses_no_trial(lab: Lab) -> None:
+    sampler = lab.store.study.sampler
+    lab.store.study.sampler = InterruptedAtItsEnd()
+    with pytest.raises(KeyboardInterrupt):
+        lab.session().run(2, proof_rounds=0)
+    kept = lab.store.records()
+    assert [type(record.outcome) for record in kept] == [Measured]
+
+    lab.store.study.sampler = sampler
+    lab.session().run(2, proof_rounds=0)
+    assert lab.store.records()[0] == kept[0]
+    assert len([record for record in lab.store.records() if record.role == "search"]) == 1
+
+
 def levels(lab: Lab) -> tuple[Measurement, ...]:
     """Of the first trial."""
     outcome = lab.store.records()[0].outcome
     assert isinstance(outcome, Measured)
     return outcome.levels
+
+
+def test_the_phases_of_a_trial_add_up_to_what_the_wall_clock_saw(lab: Lab) -> None:
+    begun_s = time.monotonic()
+    lab.session().run(2, proof_rounds=2)
+    took_s = time.monotonic() - begun_s
+
+    records = lab.store.records()
+    assert sum(level.duration_s for level in levels(lab)) > took_s, "its time is virtual"
+    assert all(s >= 0 for record in records for s in record.phases_s.values())
+    assert all(record.phases_s["measure"] > 0 for record in records)
+    assert sum(s for record in records for s in record.phases_s.values()) <= took_s
 
 
 def test_by_the_clock_a_trial_has_one_level_at_the_rate_that_was_asked_for(lab: Lab) -> None:

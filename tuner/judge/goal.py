@@ -71,6 +71,8 @@ class Limit:
     def violation(self, level: Measurement) -> float | None:
         """By how much the level misses the bound, as a fraction of it; <= 0 holds.
 
+        There is no fraction of 0: what misses that bound does so by the value itself.
+
         None where the metric was not measured, so that nobody can say that it holds.
         """
         row = METRICS[self.metric]

@@ -48,7 +48,9 @@ def parse_bound(name: str, text: str) -> Limit:
             f"or with its unit ({known})."
         )
     bound = float(match[1]) * units[match[2].lower()]
-    if bound <= 0:
+    if bound == 0 and row.goal == "maximize":
+        raise UsageError(f"a limit of {text} on {row.key} is always kept; it must be above 0.")
+    if bound == 0 and not row.may_be_zero:
         raise UsageError(f"a limit of {text} on {row.key} cannot be kept; it must be above 0.")
     return Limit(metric=row.key, bound=bound)
 

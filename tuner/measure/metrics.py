@@ -34,6 +34,7 @@ class Metric:
         goal: which way is better.
         read: the value; an Estimate where it has an interval, None where it was not measured.
         aliases: what else a user may type.
+        may_be_zero: whether a served model can reach 0, so that 0 makes sense as a limit.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Metric:
     goal: Goal
     read: Callable[[Measurement], Estimate | float | None]
     aliases: tuple[str, ...] = ()
+    may_be_zero: bool = False
 
     def value(self, measurement: Measurement) -> float | None:
         """Read the point value, without its interval."""
@@ -81,9 +83,18 @@ def _row(
     header: str,
     read: Callable[[Measurement], Estimate | float | None],
     *aliases: str,
+    may_be_zero: bool = False,
 ) -> Metric:
     unit = header[header.rindex("(") + 1 : -1]
-    return Metric(key=key, header=header, unit=unit, goal=goal, read=read, aliases=aliases)
+    return Metric(
+        key=key,
+        header=header,
+        unit=unit,
+        goal=goal,
+        read=read,
+        aliases=aliases,
+        may_be_zero=may_be_zero,
+    )
 
 
 _MAX: Goal = "maximize"
@@ -98,12 +109,19 @@ _ROWS = (
     _row(_MIN, "latency_p90_ms", "p90 Latency (ms)", lambda m: m.latency.p90_ms, "p90"),
     _row(_MIN, "latency_p95_ms", "p95 Latency (ms)", lambda m: m.latency.p95_ms, "p95"),
     _row(_MIN, "latency_p99_ms", "p99 Latency (ms)", lambda m: m.latency.p99_ms, "p99", "latency"),
-    _row(_MIN, "queue_ms", "Server Queue (ms)", lambda m: m.server.queue_ms if m.server else None),
+    _row(
+        _MIN,
+        "queue_ms",
+        "Server Queue (ms)",
+        lambda m: m.server.queue_ms if m.server else None,
+        may_be_zero=True,
+    ),
     _row(
         _MIN,
         "compute_input_ms",
         "Server Compute Input (ms)",
         lambda m: m.server.compute_input_ms if m.server else None,
+        may_be_zero=True,
     ),
     _row(
         _MIN,
@@ -117,13 +135,20 @@ _ROWS = (
         "compute_output_ms",
         "Server Compute Output (ms)",
         lambda m: m.server.compute_output_ms if m.server else None,
+        may_be_zero=True,
     ),
     _row(_MAX, "gpu_utilization_pct", "Average GPU Utilization (%)", _gpu_utilization_pct),
     _row(_MIN, "gpu_memory_peak_mb", "Max GPU Memory Usage (MB)", _gpu_memory_peak_mb),
     _row(_MIN, "gpu_power_w", "GPU Power (W)", _gpu_power_w, "power"),
     _row(_MIN, "cpu_pct", "Server CPU (% of a core)", _cpu_pct),
     _row(_MIN, "host_memory_peak_mb", "Max Host Memory Usage (MB)", _host_memory_peak_mb),
-    _row(_MIN, "errors", "Failed Requests (requests)", lambda m: float(m.errors)),
+    _row(
+        _MIN,
+        "errors",
+        "Failed Requests (requests)",
+        lambda m: float(m.errors),
+        may_be_zero=True,
+    ),
 )
 
 METRICS: Mapping[str, Metric] = MappingProxyType({row.key: row for row in _ROWS})

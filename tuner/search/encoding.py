@@ -129,17 +129,27 @@ def tail(history: Sequence[Seen]) -> float:
     return float(np.median(ratios)) if ratios else 1.2
 
 
-def loaded(history: Sequence[Seen], *, request_rows: int) -> Loaded:
-    """What was launched and ended, with its peak memory: the GPU's, without one the host's."""
+def loaded(
+    history: Sequence[Seen], *, request_rows: int, gpu_limit_bytes: float | None = None
+) -> Loaded:
+    """What was launched and ended, with its peak memory: the GPU's, without one the host's.
+
+    Of several GPUs the fullest counts; the limit is on all of them together, and so never
+    stricter here than it is meant. It says nothing of the host's memory.
+    """
     ended = [seen for seen in history if seen.rejected or seen.value is not None]
     at = setting([seen.params for seen in ended], [1.0] * len(ended), request_rows=request_rows)
     memory = np.array([_memory(seen.levels) for seen in ended], dtype=np.float64).reshape(-1, 2)
+    on_gpu = any(
+        use.memory_peak_bytes for seen in ended for level in seen.levels for use in level.gpus
+    )
     return Loaded(
         batch=at.batch,
         instances=at.instances,
         used=memory[:, 0],
         total=memory[:, 1],
         rejected=np.array([seen.rejected for seen in ended], dtype=np.bool_),
+        limit=np.inf if gpu_limit_bytes is None or not on_gpu else gpu_limit_bytes,
     )
 
 

@@ -36,6 +36,7 @@ class Loaded:
         used: peak memory, any unit; NaN where it was not measured.
         total: memory of the GPU, same unit; NaN where unknown.
         rejected: it could not serve.
+        limit: what the user allows, same unit.
     """
 
     batch: Array
@@ -43,14 +44,16 @@ class Loaded:
     used: Array
     total: Array
     rejected: NDArray[np.bool_]
+    limit: float = np.inf
 
 
 def chance_to_fit(batch: Array, instances: Array, loaded: Loaded) -> Array:
     """Probability that each configuration loads, shape (n,).
 
     Memory is taken to be linear, ``instances · (weights + activations · batch)``, with both
-    parts fitted to what was measured. More than the GPU has never fits. Where its size is
-    unknown, the truth lies between the most that fitted and the least that did not.
+    parts fitted to what was measured. More than the GPU has, or than the limit allows, never
+    fits. Where its size is unknown, the truth lies between the most that fitted and the least
+    that did not.
     """
     needed, known = _needed(batch, instances, loaded), _known(loaded)
     fits = known[~loaded.rejected].max(initial=0.0)
@@ -62,7 +65,7 @@ def chance_to_fit(batch: Array, instances: Array, loaded: Loaded) -> Array:
         chance[beyond] = (too_much - needed[beyond]) / (too_much - fits)
     elif np.isinf(total) and fits > 0:
         chance[beyond] = np.exp(-_BOLDNESS * (needed[beyond] / fits - 1))
-    chance[needed > _HEADROOM * total] = 0.0
+    chance[needed > min(_HEADROOM * total, loaded.limit)] = 0.0
     return np.clip(chance, 0.0, 1.0)
 
 
@@ -81,6 +84,19 @@ def hopeless(batch: Array, instances: Array, loaded: Loaded) -> NDArray[np.bool_
         if not (served & as_large).any():
             without |= (batch >= loaded.batch[row]) & (instances >= loaded.instances[row])
     return without
+
+
+def beyond_limit(batch: Array, instances: Array, loaded: Loaded) -> NDArray[np.bool_]:
+    """Where the limit is surely broken; shape (n,).
+
+    That is without a guess at what a batch takes: an instance needs no less than the least
+    that one with as small or a smaller batch was measured to need.
+    """
+    measured = ~loaded.rejected & np.isfinite(loaded.used)
+    each = loaded.used[measured] / loaded.instances[measured]
+    comparable = loaded.batch[measured] <= batch[:, None]
+    least = np.where(comparable, each, np.inf).min(axis=1, initial=np.inf)
+    return np.asarray(np.isfinite(least) & (instances * least > loaded.limit))
 
 
 def explained(loaded: Loaded) -> NDArray[np.bool_]:

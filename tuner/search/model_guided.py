@@ -68,6 +68,7 @@ class ModelGuided:
         max_concurrency: the heaviest load that is driven, in requests.
         request_batch: rows in each request.
         p99_limit_ms: a limit on p99 latency, where there is one.
+        gpu_memory_limit_bytes: a limit on the GPU's peak memory, where there is one.
         earlier: what studies of the same model or architecture saw, judged by this
             study's objective and limits; the configurations may lie outside the space.
     """
@@ -80,11 +81,13 @@ class ModelGuided:
         max_concurrency: int = 1024,
         request_batch: int = 1,
         p99_limit_ms: float | None = None,
+        gpu_memory_limit_bytes: float | None = None,
         earlier: Sequence[Seen] = (),
     ) -> None:
         self._space = space
         self._seed = seed
         self._request_batch = request_batch
+        self._gpu_limit_bytes = gpu_memory_limit_bytes
         self._conditions = Conditions(
             max_concurrency=max_concurrency,
             request_rows=request_batch,
@@ -118,14 +121,16 @@ class ModelGuided:
         return replace(proposal, concurrency=prediction.concurrency(proposal.params))
 
     def _chance_to_fit(self, unseen: Sequence[Params], history: Sequence[Seen]) -> Array:
-        """Probability that each loads; 0 only where it surely does not."""
+        """Probability that each loads; 0 only where it surely does not, or takes too much."""
         at = encoding.setting(unseen, [1.0] * len(unseen), request_rows=self._request_batch)
-        loaded = encoding.loaded(history, request_rows=self._request_batch)
+        loaded = encoding.loaded(
+            history, request_rows=self._request_batch, gpu_limit_bytes=self._gpu_limit_bytes
+        )
         # Where memory does not explain a rejection, what is left may fit after all.
         chance = memory.chance_to_fit(at.batch, at.instances, loaded)
-        return np.where(
-            memory.hopeless(at.batch, at.instances, loaded), 0.0, np.maximum(chance, _LAST_CHANCE)
-        )
+        out = memory.hopeless(at.batch, at.instances, loaded)
+        out |= memory.beyond_limit(at.batch, at.instances, loaded)
+        return np.where(out, 0.0, np.maximum(chance, _LAST_CHANCE))
 
     def _worth_a_launch(self, chance: Array, history: Sequence[Seen]) -> NDArray[np.bool_]:
         """Which are likely enough to load; where none is, what may load."""

@@ -81,7 +81,7 @@ class Levels:
         for number in count(1):
             expected_s = run.length_s if run.requests is None else None
             self.observer.on(LevelStarted(workload=workload, expected_s=expected_s))
-            trace, reading = self._run(workload, run)
+            trace, reading, load_s = self._run(workload, run)
             steady, discarded_s = stationarity.split_warm_up(trace)
             length_s = run.length_s if run.requests is None else seconds(trace)
             longer_s = too_short(steady, length_s)
@@ -91,10 +91,11 @@ class Levels:
                 longer_s = self._wanted_s(steady, level, care, length_s, number)
                 if longer_s <= length_s:
                     break
-            self.watch.add(MADE_AGAIN, seconds(trace))
+            self.watch.add(MADE_AGAIN, load_s)
             run = self._next_run(workload, run, longer_s)
-        self.watch.add("measure", level.duration_s)
-        self.watch.add("warm up", seconds(trace) - level.duration_s)
+        measured_s = load_s * level.duration_s / seconds(trace)
+        self.watch.add("measure", measured_s)
+        self.watch.add("warm up", load_s - measured_s)
         self.measured[:] = [*_others(self.measured, workload), level]
         self.observer.on(LevelMeasured(measurement=level))
 
@@ -177,8 +178,13 @@ class Levels:
             run=run,
         )
 
-    def _run(self, workload: Workload, run: Run) -> tuple[Trace, Reading]:
-        """Send load and watch; what is not load is counted as reading back."""
+    def _run(self, workload: Workload, run: Run) -> tuple[Trace, Reading, float]:
+        """Send load and watch; what is not load is counted as reading back.
+
+        Returns:
+            The requests, the telemetry beside them, and the wall clock's seconds under load. A
+            simulated run is over before the seconds that it simulates: it was load throughout.
+        """
         begun_s = time.monotonic()
         model, endpoint = self.bench.model.name, self.endpoint
         with self.bench.telemetry.sampling(
@@ -193,9 +199,10 @@ class Levels:
                 folder=self.folder,
             )
             reading = read()
-        idle_s = time.monotonic() - begun_s - seconds(trace)
-        self.watch.add("start and read the load generator", idle_s)
-        return trace, reading
+        took_s = time.monotonic() - begun_s
+        load_s = min(seconds(trace), took_s)
+        self.watch.add("start and read the load generator", took_s - load_s)
+        return trace, reading, load_s
 
     @property
     def _needs_tail(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.trial import TrialState
 
 from tuner.errors import MachineError, TrialAborted
 from tuner.measure.record import SCHEMA, Aborted, Measured, Rejected, TrialRecord
@@ -78,7 +79,7 @@ class TaskRunner:
         while len(causes) < ABORTS_IN_A_ROW:
             attrs = {name: value for name, value in asdict(task).items() if name != "params"}
             self._store.study.enqueue_trial(dict(task.params), user_attrs=attrs)
-            self._store.study.optimize(self._objective, n_trials=1, catch=(TrialAborted,))
+            self._run_next()
             record = self._ledger.last
             if not isinstance(record.outcome, Aborted):
                 return record
@@ -88,6 +89,25 @@ class TaskRunner:
             f"configuration, the last one because: {causes[-1]} What was measured is "
             "kept; mend that and run the same command again."
         )
+
+    def _run_next(self) -> None:
+        """Run the trial that is enqueued.
+
+        By ask and tell: of an interrupt while it writes, ``Study.optimize`` makes another error.
+        What an interrupt leaves unfinished is closed when the study goes on.
+        """
+        study = self._store.study
+        trial = study.ask()
+        try:
+            score = self._objective(trial)
+        except optuna.TrialPruned:
+            study.tell(trial, state=TrialState.PRUNED)
+        except (TrialAborted, KeyboardInterrupt) as error:
+            study.tell(trial, state=TrialState.FAIL)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+        else:
+            study.tell(trial, score)
 
     def folder_of(self, number: int) -> Path:
         """Where the evidence of a trial is."""

@@ -26,5 +26,5 @@ class Stopwatch:
             self.add(name, time.monotonic() - begun_s)
 
     def add(self, name: str, seconds: float) -> None:
-        """Count ``seconds`` towards ``name``; negative ones move time to another phase."""
+        """Count ``seconds`` of the wall clock towards ``name``."""
         self.phases_s[name] = self.phases_s.get(name, 0.0) + seconds
