@@ -14,7 +14,7 @@ help:
 	@echo 'make test   set up and run the tests'
 	@echo 'make lint   format, lint, types and import contracts'
 	@echo 'make bench-measure  how far the numbers can be trusted, about an hour; results in benchmarks/results'
-	@echo 'make bench-search   how many trials the search needs, half an hour; results in benchmarks/results'
+	@echo 'make bench-search   how many trials the search needs, an hour; results in benchmarks/results'
 	@echo 'make lock   resolve the pinned versions of constraints.txt anew'
 	@echo 'make clean  remove .venv'
 
@@ -62,7 +62,7 @@ bench-measure: $(VENV)/local.stamp
 # One thread a process: the matrices are small, and the processes fill the processor.
 bench-search: $(VENV)/local.stamp
 	@status=0; export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1; \
-	for run in search_targets search_warm_start; do \
+	for run in search_targets search_warm_start light_search; do \
 	  echo "== $$run"; \
 	  $(BIN)/python benchmarks/$$run.py --json benchmarks/results/$$run.json || status=1; \
 	done; exit $$status

@@ -1,6 +1,6 @@
 """Does a short search on a real server find what measuring everything finds?
 
-    python benchmarks/light_search.py FOLDER [--seeds 10] [--json FILE]
+    python benchmarks/light_search.py [--folder FOLDER] [--seeds 10] [--json FILE]
 
 The light test model (10 ms + 1 ms a row, up to 128 rows and three instances) on the local Triton,
 load from perf_analyzer. First `tune` measures every configuration of the search space. Then it
@@ -8,7 +8,9 @@ searches with 8 trials and goes on to 12, seed by seed. The best of all configur
 the searches found are at last measured again, in turn, on fresh servers: the highest of 200 noisy
 numbers is too high, and only numbers that were earned alike can be compared.
 
-Everything is kept in FOLDER, and the same command goes on where it was stopped.
+That takes half an hour. Everything is kept in the folder, and the same command goes on where it
+was stopped. Where others use the machine too, run it with real-time priority (as root, before the
+command: `chrt -r 1`).
 """
 
 from __future__ import annotations
@@ -98,16 +100,21 @@ def in_turn(folder: Path, entries: Iterable[Ranked]) -> Mapping[str, float]:
     return {print_: float(np.mean([one[print_] for one in rounds])) for print_ in distinct}
 
 
-def worst(shares: Sequence[float]) -> Target:
+def worst(trials: int, shares: Sequence[float]) -> Target:
     """The target for the searches with so many trials."""
-    what = f"worst of {len(shares)} seeds, share of the exhaustive best"
+    what = f"{trials} trials, worst of {len(shares)} seeds, share of the exhaustive best"
     return Target(what=what, value=min(shares), low=NEARLY)
 
 
 def main() -> int:
     """Search, compare, print, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where studies are kept")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "tuner-light-search",
+        help="where studies are kept until all is done",
+    )
     parser.add_argument("--seeds", type=int, default=10)
     add_option(parser)
     arguments = parser.parse_args()
@@ -134,10 +141,7 @@ def main() -> int:
         print(f"{trials} trials: " + ", ".join(f"{share:.3f}" for share in some))
     return finish(
         arguments.json,
-        [
-            replace(worst(some), what=f"{trials} trials, {worst(some).what}")
-            for trials, some in shares.items()
-        ],
+        [worst(trials, some) for trials, some in shares.items()],
         settings={
             "configurations": len(everything),
             "seeds": arguments.seeds,
