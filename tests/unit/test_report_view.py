@@ -8,6 +8,7 @@ import report_studies as studies
 
 from tuner.judge.goal import Limit, Objective
 from tuner.measure.estimate import Estimate
+from tuner.measure.measurement import Caveat
 from tuner.measure.record import Rejected
 from tuner.report.answer import answer, claim
 from tuner.report.view import build
@@ -239,6 +240,22 @@ def test_a_user_configuration_whose_p99_is_unknown_is_not_said_to_miss_the_limit
 
     assert "does not keep" not in headline
     assert "no run of your configuration was long enough to tell" in headline
+
+
+def test_a_card_puts_the_default_behind_a_whole_sentence_without_a_stray_full_stop() -> None:
+    few = Caveat(
+        code="few_samples", message="Too few requests for p99.", advice="About 400 would do."
+    )
+    study = studies.study(
+        [
+            studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline"),
+            studies.trial(1, [studies.level(1, 20.0, None, caveats=(few,))], batch=32, delay_us=0),
+        ]
+    )
+
+    note = next(one.note for one in build(study).figures if one.label.startswith("p99"))
+
+    assert note == "Too few requests for p99. About 400 would do; default 120.0"
 
 
 def test_a_lower_latency_is_a_gain() -> None:

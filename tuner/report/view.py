@@ -261,7 +261,8 @@ def _figure(label: str, level: Measurement, default: Measurement | None) -> Figu
     shown = read(level)
     note = shown.interval or shown.note
     if default is not None:
-        note = f"{note}; default {read(default).text}" if note else f"default {read(default).text}"
+        theirs = f"default {read(default).text}"
+        note = f"{note.rstrip('.')}; {theirs}" if note else theirs
     return Figure(label=label, value=shown.text, note=note)
 
 
