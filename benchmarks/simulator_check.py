@@ -17,7 +17,6 @@ the load itself needs little of a processor, but needs it at once.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from time import perf_counter, sleep
 from typing import TYPE_CHECKING
 
 import numpy as np
+from result_file import Target, add_option, finish
 
 from tuner.load.perf_analyzer import PerfAnalyzer
 from tuner.measure.measurement import ClosedLoop, Workload
@@ -110,7 +110,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run")
     parser.add_argument("--attempts", type=int, default=5, help="at an undisturbed run")
-    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    add_option(parser)
     arguments = parser.parse_args()
     points = []
     with tempfile.TemporaryDirectory() as folder:
@@ -119,10 +119,14 @@ def main() -> int:
             print(_row(point), flush=True)
     _print_summary([point for point in points if point.disturbance_ms < QUIET_MS], "undisturbed")
     _print_summary(points, "all")
-    if arguments.json is not None:
-        report = [{**asdict(point), "agrees": point.agrees} for point in points]
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    return 0 if all(point.agrees for point in points) else 1
+    agreeing = sum(point.agrees for point in points)
+    what = f"points of {len(points)} at which throughput and p99 are within {TOLERANCE:.0%}"
+    return finish(
+        arguments.json,
+        [Target(what=what, value=agreeing, low=len(points))],
+        settings={"seconds": arguments.seconds, "attempts": arguments.attempts},
+        details=[{**asdict(point), "agrees": point.agrees} for point in points],
+    )
 
 
 def _print_summary(points: list[Point], which: str) -> None:
