@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tuner.measure.duration import duration
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 from tuner.measure.record import Aborted, Measured, Params, Rejected
 from tuner.space.triton import (
@@ -18,7 +19,7 @@ from tuner.space.triton import (
     MAX_BATCH_SIZE,
     MAX_QUEUE_DELAY_US,
 )
-from tuner.study.budget import duration, proof_trial_s, took_s
+from tuner.study.budget import proof_trial_s, took_s
 from tuner.study.events import (
     Cleaned,
     Event,
@@ -164,7 +165,7 @@ class Display:
         parts = [self._best] if self._best else []
         left_s = self.left_s(best)
         if left_s is not None and round(left_s):
-            parts.append(f"about {duration(left_s)} left")
+            parts.append(f"about {duration(round(left_s))} left")
         return "; " + ", ".join(parts) if parts else ""
 
     def left_s(self, best: Ranked | None) -> float | None:

@@ -12,7 +12,6 @@ from tuner.measure.record import Aborted, Rejected, TrialRecord
 from tuner.search.patience import NEGLIGIBLE_GAIN
 from tuner.study.budget import (
     Budget,
-    duration,
     next_trial_s,
     out_of_patience,
     out_of_time,
@@ -109,10 +108,3 @@ def test_only_proposals_count_and_one_that_says_nothing_is_worth_trying(
 ) -> None:
     records = [BASELINE, search(1, gain=NOTHING), search(2, gain=NOTHING), between]
     assert bool(out_of_patience(records, NOTHING, PATIENT)) == stops
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(44.6, "45 s"), (190, "3 min 10 s"), (7500, "2 h 5 min")]
-)
-def test_a_duration_is_told_to_two_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -60,17 +60,6 @@ def test_a_narrow_place_gets_the_larger_side_of_the_interval() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [
-        (0.84, "0.8 s"), (9.96, "10 s"), (48.2, "48 s"), (59.7, "1 min 0 s"),
-        (250, "4 min 10 s"), (4320, "1 h 12 min"),
-    ],
-)  # fmt: skip
-def test_a_duration_reads_as_people_say_it(seconds: float, shown: str) -> None:
-    assert numbers.duration(seconds) == shown
-
-
-@pytest.mark.parametrize(
     ("value", "shown"),
     [(7397.975, "7398"), (0.06, "0.060"), (28.281, "28.28"), (3.0, "3"), (2e-5, "0.000020")],
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tuner.judge.rank import missed
 from tuner.judge.verdict import Answer, decide
+from tuner.measure.duration import duration
 from tuner.measure.metrics import METRICS
 from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.report import numbers
@@ -285,7 +286,7 @@ def _nothing(study: StudyRecord) -> str:
 
 def _cost(study: StudyRecord, found: Answer) -> str:
     trials = f"{found.trials} trial{'' if found.trials == 1 else 's'}"
-    return f"measured in {trials} and {numbers.duration(spent(study).total_s)}"
+    return f"measured in {trials} and {duration(spent(study).total_s)}"
 
 
 def _limits(spec: StudySpec) -> str:

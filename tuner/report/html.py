@@ -15,6 +15,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup
 
+from tuner.measure.duration import duration
 from tuner.report import numbers, plots
 from tuner.report.describe import MARKS
 
@@ -62,7 +63,7 @@ def page(report: Report) -> str:
         progress=_trusted(plots.progress(report)),
         folder=quote(report.name),
         cell=numbers.cell,
-        duration=numbers.duration,
+        duration=duration,
         share=numbers.share,
         style=_source("style.css"),
         script=script,

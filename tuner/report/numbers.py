@@ -151,17 +151,6 @@ def share(fraction: float) -> str:
     return f"{pct:.0f} %" if pct >= 1 or pct == 0 else f"{pct:.1f} %"
 
 
-def duration(seconds: float) -> str:
-    """Such as ``0.8 s``, ``48 s``, ``4 min 10 s`` or ``1 h 12 min``."""
-    if round(seconds, 1) < 10:  # noqa: PLR2004 - two digits are enough for a glance
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _decimals(estimate: Estimate) -> int:
     """Decimals that show two significant digits of the interval's half-width.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.judge.verdict import over_default
+from tuner.measure.duration import duration
 from tuner.measure.record import Measured
 from tuner.report import answer as answers
 from tuner.report import describe, numbers, spent, tables
@@ -214,7 +215,7 @@ def _figures(found: Answer, time: Spent, objective: Objective) -> tuple[Figure, 
     chosen, default = found.chosen, found.default
     cost = Figure(
         label="Cost",
-        value=numbers.duration(time.total_s),
+        value=duration(time.total_s),
         note=f"{found.trials} configurations tried, {found.rejected} rejected",
     )
     if chosen is None:

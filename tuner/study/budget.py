@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from tuner.measure.duration import duration
 from tuner.measure.record import Aborted, Measured
 from tuner.search.patience import NEGLIGIBLE_GAIN, worth_going_on
 from tuner.study.history import tells
@@ -112,15 +113,6 @@ def out_of_time(ledger: Ledger, wall_clock_s: float, budget: Budget) -> str:
         f"limit of {duration(budget.time_limit_s)} are spent, and another trial (about "
         f"{duration(trial_s)}) and the proof (about {duration(proof_s)}) would exceed it."
     )
-
-
-def duration(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min 10 s`` or ``2 h 5 min``."""
-    whole = round(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
 def out_of_patience(
