@@ -110,7 +110,8 @@ def follow(searcher: Proposer, table: Table, trials: int) -> Replay:
             found += [max(found, default=0.0)] * (trials - len(found))
             break
         gains.append(proposal.expected_gain)
-        history.append(table.trial(proposal.params, proposal.concurrency))
+        start = proposal.saturation
+        history.append(table.trial(proposal.params, start.concurrency if start else None))
         found.append(max(found[-1] if found else 0.0, table.found(history[-1])))
     return Replay(
         found=tuple(found),

@@ -66,7 +66,8 @@ def study(path: Path, seed: int) -> list[Seen]:
     )
     history: list[Seen] = []
     while len(history) < EARLIER_TRIALS and (proposal := searcher.propose(history)):
-        history.append(table.trial(proposal.params, proposal.concurrency))
+        start = proposal.saturation
+        history.append(table.trial(proposal.params, start.concurrency if start else None))
     return history
 
 

@@ -46,13 +46,23 @@ def exactly(value: float) -> Estimate:
 
 
 def level(
-    params: Params, clients: int, *, memory_gb: float | None = None, total_gb: float | None = None
+    params: Params,
+    clients: int,
+    *,
+    memory_gb: float | None = None,
+    total_gb: float | None = None,
+    shared: bool = False,
 ) -> Measurement:
-    """The light test model under a closed loop: 10 ms + 1 ms a row, instances apart."""
+    """The light test model under a closed loop: 10 ms + 1 ms a row.
+
+    Instances do not meet, or share one device: then each further one slows all of them down.
+    """
     at = encoding.setting([params], [float(clients)], request_rows=1)
     instances = min(at.instances[0], clients)
     rows = min(at.batch[0], max(1.0, clients / (at.instances[0] + 1))) if at.joins[0] else 1.0
-    throughput = 1e3 * instances * rows / (10 + rows)
+    slowed = float(instances) if shared else 1.0
+    throughput = 1e3 * instances * rows / (10 + rows) / slowed
+    compute_ms = slowed * (10.0 + int(rows))
     return Measurement(
         workload=Workload(load=ClosedLoop(concurrency=clients)),
         throughput_per_s=exactly(throughput),
@@ -64,7 +74,7 @@ def level(
             p99_ms=exactly(1.2e3 * clients / throughput),
         ),
         server=None,
-        batches=(BatchTime(size=max(1, int(rows)), count=50, compute_ms=10.0 + int(rows)),),
+        batches=(BatchTime(size=max(1, int(rows)), count=50, compute_ms=compute_ms),),
         gpus=()
         if memory_gb is None
         else (
@@ -85,9 +95,9 @@ def level(
     )
 
 
-def light(params: Params) -> Seen:
+def light(params: Params, *, shared: bool = False) -> Seen:
     """A trial of the light test model."""
-    levels = tuple(level(params, clients) for clients in (1, 8, 64, CLIENTS))
+    levels = tuple(level(params, clients, shared=shared) for clients in (1, 8, 64, CLIENTS))
     return Seen(
         params=params, value=max(one.throughput_per_s.value for one in levels), levels=levels
     )

@@ -14,6 +14,7 @@ from tuner.judge.rank import Ranked
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import ClosedLoop, Latency, Measurement, Workload
 from tuner.measure.record import SCHEMA, Measured, TrialRecord
+from tuner.measure.saturation import Saturation
 from tuner.model.config import ModelConfig
 from tuner.model.repository import find_model, stage
 from tuner.simulator.adapters import simulated
@@ -205,6 +206,11 @@ def rival(repository: Path, throughput: float) -> Ranked:
     return Ranked(record=record, level=level, score=throughput, violation=0.0)
 
 
+def somewhere(concurrency: int) -> Saturation:
+    """A load to begin at, with a prediction that no level confirms."""
+    return Saturation(concurrency=concurrency, throughput_per_s=1e6, room=1.0)
+
+
 def measurement(throughput: float) -> Measurement:
     estimate = partial(Estimate, n_effective=30.0)
     half = 0.02 * throughput
@@ -235,7 +241,7 @@ def test_a_start_that_is_four_times_too_low_or_too_high_loses_no_winner(
 ) -> None:
     """Batches of 16 in 26 ms: 610 rows/s from 32 clients on; the best so far yields 560."""
     served = serve(FAST, size=16, delay_us=delay_us)
-    climb(served.levels, served.config, best=rival(repository, 560.0), start=start)
+    climb(served.levels, served.config, best=rival(repository, 560.0), start=somewhere(start))
     assert best_of(served.measured) == pytest.approx(610, rel=0.03)
 
 
@@ -245,15 +251,34 @@ def test_a_start_that_is_four_times_too_low_or_too_high_loses_no_winner_of_a_slo
 ) -> None:
     """Batches of 16 in 420 ms: 38 rows/s; the best so far yields 34."""
     served = serve(SLOW, size=16)
-    climb(served.levels, served.config, best=rival(repository, 34.0), start=start)
+    climb(served.levels, served.config, best=rival(repository, 34.0), start=somewhere(start))
     assert best_of(served.measured) == pytest.approx(38, rel=0.1)
+
+
+def test_a_level_that_turns_out_as_predicted_is_enough_where_more_load_gains_nothing(
+    serve: Callable[..., Served], repository: Path
+) -> None:
+    """One of four instances works, the others would share its device: 142 rows/s at any load."""
+    served = serve(SLOW, size=128, instances=4, delay_us=100_000)
+    start = Saturation(concurrency=128, throughput_per_s=140.0, room=1.02)
+    climb(served.levels, served.config, best=rival(repository, 140.0), start=start)
+    assert [level.workload.load for level in served.measured] == [ClosedLoop(concurrency=128)]
+
+
+def test_a_level_that_was_predicted_wrongly_does_not_end_a_ladder(
+    serve: Callable[..., Served], repository: Path
+) -> None:
+    served = serve(SLOW, size=128, instances=4, delay_us=100_000)
+    start = Saturation(concurrency=128, throughput_per_s=180.0, room=1.02)
+    climb(served.levels, served.config, best=rival(repository, 140.0), start=start)
+    assert len(served.measured) > 1
 
 
 def test_one_level_is_enough_for_what_cannot_win(
     serve: Callable[..., Served], repository: Path
 ) -> None:
     served = serve(FAST, size=4)
-    climb(served.levels, served.config, best=rival(repository, 900.0), start=8)
+    climb(served.levels, served.config, best=rival(repository, 900.0), start=somewhere(8))
     assert [level.workload.load for level in served.measured] == [ClosedLoop(concurrency=8)]
     assert served.runs.count == 1
 

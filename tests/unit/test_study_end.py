@@ -11,6 +11,7 @@ from tuner.errors import UsageError
 from tuner.judge.front import pareto_front
 from tuner.judge.goal import Limit, Objective
 from tuner.measure.record import SCHEMA, Measured, TrialRecord
+from tuner.measure.saturation import Saturation
 from tuner.model.config import ModelConfig
 from tuner.model.repository import ModelFolder, find_model
 from tuner.search.port import Proposal
@@ -50,7 +51,7 @@ class Teller:
 
     space: SearchSpace
     gains: Sequence[float | None] = ()
-    concurrency: int | None = None
+    saturation: Saturation | None = None
     told: list[tuple[Seen, ...]] = field(default_factory=list)
 
     def propose(self, history: Sequence[Seen]) -> Proposal | None:
@@ -61,7 +62,7 @@ class Teller:
         place = len(history) - 1
         gain = self.gains[place] if place < len(self.gains) else None
         return Proposal(
-            params=left[-1], why="next", expected_gain=gain, concurrency=self.concurrency
+            params=left[-1], why="next", expected_gain=gain, saturation=self.saturation
         )
 
 
@@ -183,14 +184,15 @@ def test_a_time_that_is_spent_ends_the_search_and_leaves_the_proof(
     assert "search" in [record.role for record in lab.store.records()][2:]
 
 
-def test_the_level_at_which_a_configuration_should_be_at_its_best_is_kept_with_its_task(
+def test_the_level_at_which_a_configuration_should_be_at_its_best_is_measured_first(
     model: ModelFolder, tmp_path: Path
 ) -> None:
     lab = Lab(tmp_path, model)
-    lab.proposer.concurrency = 16
+    lab.proposer.saturation = Saturation(concurrency=16, throughput_per_s=100.0, room=1.0)
     lab.session().run(2, proof_rounds=0)
     _, searched = lab.store.study.get_trials(deepcopy=False)
-    assert searched.user_attrs["concurrency"] == 16
+    assert searched.user_attrs["saturation"]["concurrency"] == 16
+    assert _first_concurrency(lab) == 16
 
 
 def test_with_two_objectives_the_search_looks_along_the_front(
@@ -224,7 +226,7 @@ def test_a_configuration_that_cannot_win_is_climbed_all_the_same_where_there_is_
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     lab = Lab(tmp_path / "two", model, second=P50)
-    lab.proposer.concurrency = 64
+    lab.proposer.saturation = Saturation(concurrency=64, throughput_per_s=100.0, room=1.0)
     with_front = levels(lab)
     concurrencies = _first_concurrency(lab)
     assert concurrencies == 1

@@ -13,7 +13,9 @@ there, and mostly ends there. That must not lose a winner when the load was expe
 the level itself has to show that more load would not help. Triton tells how long batches took. A
 larger batch takes no less time than a smaller one, so all instances, always busy with full
 batches, would yield at most ``instances x max_batch_size / mean time of a batch``. How far that
-lies above what was measured is the level's `room`, whatever load it was measured at:
+lies above what was measured is the level's `room`, whatever load it was measured at. Instances
+that get in each other's way have less than that: where a level turns out as it was predicted, what
+other configurations showed of them may narrow its room (`measure.saturation`). Then:
 
 - A configuration whose upper bound, with all its room, lies below the best's lower bound is done.
 - A level with next to no room is what the configuration can yield: nothing above it is measured.
@@ -49,7 +51,7 @@ class Level:
         concurrency: requests in flight.
         throughput: per second.
         keeps_limits: every limit holds; True where there are none.
-        room: see `room`.
+        room: by what factor more load can raise the throughput at the most; see `room`.
     """
 
     concurrency: int

@@ -118,7 +118,7 @@ class ModelGuided:
         )
         if prediction is None:
             return proposal
-        return replace(proposal, concurrency=prediction.concurrency(proposal.params))
+        return replace(proposal, saturation=prediction.saturation(proposal.params))
 
     def _chance_to_fit(self, unseen: Sequence[Params], history: Sequence[Seen]) -> Array:
         """Probability that each loads; 0 only where it surely does not, or takes too much."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from tuner.measure.measurement import Measurement
     from tuner.measure.record import Params
+    from tuner.measure.saturation import Saturation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +44,14 @@ class Proposal:
         why: one phrase.
         expected_gain: by how much the best value so far should rise, as a fraction of it; None
             where the strategy does not say (see ``patience``).
-        concurrency: requests in flight at which the configuration should come close to its best
-            within the limits: where to begin measuring. None where nothing is known yet.
+        saturation: the load at which the configuration should come close to its best within the
+            limits: where to begin measuring. None where nothing is known yet.
     """
 
     params: Params
     why: str
     expected_gain: float | None = None
-    concurrency: int | None = None
+    saturation: Saturation | None = None
 
 
 class Proposer(Protocol):

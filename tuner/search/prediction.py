@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tuner.measure.saturation import Saturation
 from tuner.search import batcher, encoding
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ _IMPLAUSIBLE = 15.0
 
 _NEARLY = 0.97
 """Of the best throughput of a configuration: enough to begin with."""
+
+_SURELY = 0.99
+"""Of the beliefs, by weight, have to agree that more load gains no more than is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,7 @@ class Prediction:
         weights = np.exp(self.log_odds)
         return np.asarray(weights @ np.exp(self.log_value(where)) / weights.sum())
 
-    def concurrency(self, params: Params) -> int:
+    def saturation(self, params: Params) -> Saturation:
         """The least load that should nearly reach the configuration's best within the limit."""
         asked = self.conditions
         full = encoding.capacity(params, request_rows=asked.request_rows)
@@ -98,8 +102,16 @@ class Prediction:
             request_rows=asked.request_rows,
         )
         reached = self.beliefs.reached(at, latency_limit_ms=asked.p99_limit_ms, tail=self.tail)
-        expected = np.exp(self.log_odds) @ reached
-        return loads[int(np.argmax(expected >= _NEARLY * expected.max()))]
+        weights = np.exp(self.log_odds) / np.exp(self.log_odds).sum()
+        expected = weights @ reached
+        least = int(np.argmax(expected >= _NEARLY * expected.max()))
+        throughput = self.beliefs.throughput(at)
+        room = throughput[:, least:].max(axis=1) / throughput[:, least]
+        return Saturation(
+            concurrency=loads[least],
+            throughput_per_s=float(weights @ throughput[:, least]),
+            room=_quantile(room, weights, _SURELY),
+        )
 
 
 def predict(
@@ -127,6 +139,13 @@ def predict(
         tail=encoding.tail(serving),
         conditions=conditions,
     )
+
+
+def _quantile(values: Array, weights: Array, share: float) -> float:
+    """The value that is not exceeded by so much of the weight."""
+    ascending = np.argsort(values)
+    below = np.searchsorted(np.cumsum(weights[ascending]), share * weights.sum())
+    return float(values[ascending[min(int(below), values.size - 1)]])
 
 
 def _loads(full: int, most: int) -> list[int]:

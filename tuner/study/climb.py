@@ -12,6 +12,7 @@ from tuner.measure.warming import warming
 
 if TYPE_CHECKING:
     from tuner.judge.rank import Ranked
+    from tuner.measure.saturation import Saturation
     from tuner.model.config import ModelConfig
     from tuner.study.bench import Bench
     from tuner.study.level import Levels
@@ -20,7 +21,7 @@ _THROUGHPUT = "throughput_per_s"
 
 
 def climb(
-    levels: Levels, config: ModelConfig, *, best: Ranked | None, start: int | None = None
+    levels: Levels, config: ModelConfig, *, best: Ranked | None, start: Saturation | None = None
 ) -> None:
     """Measure level after level until more load tells nothing new.
 
@@ -32,8 +33,8 @@ def climb(
         levels: measures each.
         config: what is served.
         best: what is to be beaten; None while nothing is.
-        start: the concurrency at which it is expected to yield what it can; None where nobody
-            knows. It is of use where throughput is the objective.
+        start: where it is expected to yield what it can; None where nobody knows. It is of use
+            where throughput is the objective.
 
     Raises:
         ConfigurationRejected: requests are answered with errors.
@@ -68,7 +69,7 @@ class _Ladder:
     levels: Levels
     config: ModelConfig
     best: Ranked | None
-    start: int | None
+    start: Saturation | None
 
     def judge(self) -> None:
         """Climb as far as it takes to know what the configuration yields, if it may win."""
@@ -93,7 +94,7 @@ class _Ladder:
                 max_concurrency=bench.max_concurrency,
                 thorough=thorough,
                 best_so_far=best,
-                start=self.start,
+                start=None if self.start is None else self.start.concurrency,
                 limited=bool(bench.limits),
             )
             if concurrency is None:
@@ -103,18 +104,22 @@ class _Ladder:
 
     def _rung(self, level: Measurement) -> Level:
         bench, config = self.levels.bench, self.config
+        throughput_per_s = level.throughput_per_s.value
         match level.workload.load:
             case ClosedLoop(concurrency=concurrency):
+                left = room(
+                    throughput_per_s,
+                    level.batches,
+                    instances=config.instance_count,
+                    largest=_largest(config, bench.request_batch),
+                )
+                if self.start is not None:
+                    left = min(left, self.start.room_at(concurrency, throughput_per_s))
                 return Level(
                     concurrency=concurrency,
                     throughput=level.throughput_per_s,
                     keeps_limits=violation(level, bench.limits) <= 0,
-                    room=room(
-                        level.throughput_per_s.value,
-                        level.batches,
-                        instances=config.instance_count,
-                        largest=_largest(config, bench.request_batch),
-                    ),
+                    room=left,
                 )
             case _:
                 raise ValueError(f"a ladder has closed loops, but got {level.workload}")

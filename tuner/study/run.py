@@ -196,7 +196,7 @@ class StudyRun:
                     params=proposal.params,
                     why=self._why(proposal),
                     expected_gain=proposal.expected_gain,
-                    concurrency=proposal.concurrency,
+                    saturation=proposal.saturation,
                 )
             )
         if ledger.done > budget.trials:

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from tuner.errors import MachineError, TrialAborted
 from tuner.measure.record import SCHEMA, Aborted, Measured, Rejected, TrialRecord
+from tuner.measure.saturation import Saturation
 from tuner.study.events import TrialEnded, TrialStarted
 from tuner.study.history import WORST_VIOLATION
 from tuner.study.storage import now_utc
@@ -116,6 +117,7 @@ class TaskRunner:
     def _objective(self, trial: optuna.Trial) -> float:
         """What Optuna runs: one configuration, tried and put on disk."""
         asked = trial.user_attrs
+        saturation = asked["saturation"]
         task = Task(
             role=asked["role"],
             params=self._values(trial),
@@ -124,7 +126,7 @@ class TaskRunner:
             proof_round=asked["proof_round"],
             verification=asked["verification"],
             expected_gain=asked["expected_gain"],
-            concurrency=asked["concurrency"],
+            saturation=None if saturation is None else Saturation(**saturation),
         )
         record, interrupt = self._try(trial.number, task)
         self._store.keep(trial, record)
@@ -169,7 +171,7 @@ class TaskRunner:
             observer=self._observer,
             best=self._ledger.best if spec.front_of is None else None,
             again=again,
-            start=task.concurrency if spec.front_of is None else None,
+            start=task.saturation if spec.front_of is None else None,
         )
         record = TrialRecord(
             schema=SCHEMA,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tuner.measure.record import Params, Role
+    from tuner.measure.saturation import Saturation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +23,7 @@ class Task:
         verification: for a proof, number of the `tune verify` that it is part of.
         expected_gain: by how much the proposer thinks that it raises the best value, as a
             fraction of it; None where it does not say.
-        concurrency: the load level at which it is likely to be at its best; None where nobody
+        saturation: the load level at which it is likely to be at its best; None where nobody
             knows.
     """
 
@@ -33,4 +34,4 @@ class Task:
     proof_round: int | None = None
     verification: int | None = None
     expected_gain: float | None = None
-    concurrency: int | None = None
+    saturation: Saturation | None = None

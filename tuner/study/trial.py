@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tuner.judge.rank import Ranked
     from tuner.measure.measurement import Measurement, Workload
+    from tuner.measure.saturation import Saturation
     from tuner.model.config import ModelConfig
     from tuner.servers.port import Endpoint
     from tuner.study.bench import Bench
@@ -55,7 +56,7 @@ def try_configuration(
     observer: Observer,
     best: Ranked | None,
     again: Workload | None,
-    start: int | None = None,
+    start: Saturation | None = None,
 ) -> Attempt:
     """Serve a configuration, put load on it and tell what came of it.
 
@@ -66,8 +67,8 @@ def try_configuration(
         observer: is told of phases and levels.
         best: what is to be beaten; None while nothing is.
         again: the one level to measure again, for a proof; None climbs the ladder.
-        start: the concurrency at which the configuration is expected to yield what it can; None
-            where nobody knows. A wrong one costs time and loses nothing: see `load.ladder`.
+        start: where the configuration is expected to yield what it can; None where nobody
+            knows. A wrong one costs time and loses nothing: see `load.ladder`.
     """
     watch = Stopwatch()
     levels: list[Measurement] = []

@@ -1,0 +1,25 @@
+"""How far a prediction of the saturating load may be believed."""
+
+from __future__ import annotations
+
+import math
+
+from tuner.measure.saturation import Saturation
+
+PREDICTED = Saturation(concurrency=128, throughput_per_s=150.0, room=1.02)
+
+
+def test_a_level_that_came_to_what_was_predicted_has_the_room_that_was_predicted() -> None:
+    assert PREDICTED.room_at(128, 150.0) == 1.02
+    assert PREDICTED.room_at(128, 140.0) == 1.02
+    assert PREDICTED.room_at(128, 165.0) == 1.02
+
+
+def test_a_prediction_that_was_wrong_says_nothing_about_more_load() -> None:
+    assert PREDICTED.room_at(128, 120.0) == math.inf
+    assert PREDICTED.room_at(128, 180.0) == math.inf
+    assert PREDICTED.room_at(128, 0.0) == math.inf
+
+
+def test_a_prediction_says_nothing_about_another_load() -> None:
+    assert PREDICTED.room_at(256, 150.0) == math.inf
