@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from level_calibration import LIGHT, SERVICES, START_S, Service
@@ -34,13 +34,17 @@ from tuner.servers.local import LocalServer
 from tuner.simulator.adapters import BETWEEN_RUNS_MS, simulated
 from tuner.simulator.cost import CostModel
 from tuner.study.events import LevelStarted
-from tuner.study.length import SCREENING
-from tuner.study.level import MADE_AGAIN, Levels
+from tuner.study.length import SCREENING, seconds
+from tuner.study.level import Levels
 from tuner.study.stopwatch import Stopwatch
 from tuner.telemetry.machine import MachineTelemetry
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tuner.load.port import LoadGenerator
     from tuner.measure.measurement import Measurement
+    from tuner.measure.trace import Trace
     from tuner.servers.port import Endpoint
     from tuner.study.bench import Bench
     from tuner.study.events import Event
@@ -112,12 +116,31 @@ class Cost:
     runs: int
 
 
+@dataclass(slots=True)
+class Clocked:
+    """A load generator with a clock, which also counts seconds that are only simulated."""
+
+    load: LoadGenerator
+    load_s: float = 0.0
+
+    def run(self, **asked: Any) -> Trace:  # noqa: ANN401 - as the one that it stands before
+        """See LoadGenerator."""
+        trace = self.load.run(**asked)
+        self.load_s += seconds(trace)
+        return trace
+
+    def describe(self) -> Mapping[str, str]:
+        """See LoadGenerator."""
+        return self.load.describe()
+
+
 def level(
     bench: Bench, endpoint: Endpoint, workload: Workload, how: str, folder: Path
-) -> tuple[Measurement, Stopwatch, int]:
-    """Measure one level as a trial does: the level, the seconds by phase, the runs."""
+) -> tuple[Measurement, Stopwatch, Clocked, int]:
+    """Measure one level as a trial does: the level, seconds by phase and under load, its runs."""
     found: list[Measurement] = []
-    watch, counter = Stopwatch(), RunCounter()
+    watch, counter, clocked = Stopwatch(), RunCounter(), Clocked(load=bench.load)
+    bench = replace(bench, load=clocked)
     levels = Levels(
         bench=bench,
         endpoint=endpoint,
@@ -129,9 +152,9 @@ def level(
     levels.measure(workload, SCREENING)
     if how == "closely":
         watch.phases_s.clear()
-        counter.runs = 0
+        counter.runs, clocked.load_s = 0, 0.0
         levels.measure(workload, levels.close_look)
-    return found[0], watch, counter.runs
+    return found[0], watch, clocked, counter.runs
 
 
 def needed_s(found: Measurement) -> float:
@@ -154,13 +177,10 @@ def simulated_costs(service: Service, *, levels: int) -> dict[str, list[Cost]]:
             with parts.server.serving(
                 repository=repository, model=model.name, log=folder / "log", deadline_s=START_S
             ) as endpoint:
-                found, watch, runs = level(
+                found, _, clocked, runs = level(
                     bench, endpoint, Workload(load=service.load), how, folder
                 )
-            phases = watch.phases_s
-            # The stopwatch takes virtual time for load and the wall's for the rest.
-            load_s = phases["measure"] + phases["warm up"] + phases.get(MADE_AGAIN, 0.0)
-            taken_s = load_s + runs * BETWEEN_RUNS_MS / 1e3
+            taken_s = clocked.load_s + runs * BETWEEN_RUNS_MS / 1e3
             costs[how].append(Cost(taken_s=taken_s, needed_s=needed_s(found), runs=runs))
     return costs
 
@@ -184,7 +204,7 @@ def real_costs(levels: int) -> tuple[dict[str, list[Cost]], dict[str, str]]:
                 how = HOW[number % 2]
                 folder = Path(tempfile.mkdtemp(dir=root))
                 workload = Workload(load=ClosedLoop(concurrency=4))
-                found, watch, runs = level(bench, endpoint, workload, how, folder)
+                found, watch, _, runs = level(bench, endpoint, workload, how, folder)
                 taken_s = sum(watch.phases_s.values())
                 costs[how].append(Cost(taken_s=taken_s, needed_s=needed_s(found), runs=runs))
         versions = {**server.describe(), **load.describe()}
