@@ -8,7 +8,9 @@ the spread is taken between slices, not between requests.
 - Throughput: batch means of equal lengths of time, with Student's t. Each request counts evenly
   over the time in which it was on its way. To count it as one at its end would let a burst of
   instances that finish together fall into a run or just miss it: with eight rounds in a run that
-  was 10 % of the throughput, and always to the same side.
+  was 10 % of the throughput, and always to the same side. Where a closed loop came back too few
+  times for that, but each client a few times, Little's law: the requests in flight over their mean
+  latency. Whichever burst falls into the run, that is the rate at which clients come back.
 - Mean latency: a ratio estimator over slices, with Student's t.
 - In both, slices that still resemble their neighbours widen the interval by the factor
   ``(1 + r) / (1 - r)`` of an autoregressive process with the lag-1 correlation r, as in
@@ -48,6 +50,10 @@ _FEWEST_SLICES, _MOST_SLICES = 8, 24
 _FEWEST_EPOCHS = 3
 _FEWEST_ROUNDS = 3
 """Below, so much of a run is its edges that whole bursts are counted and the interval is wide."""
+_FEWEST_RETURNS = 2
+"""Answers for each client, on average: with fewer, only the quickest may have come back."""
+_MOST_OF_A_MEAN = 0.9
+"""An interval of a latency that reaches down to 0 would say that the rate has no upper end."""
 _ROUNDS_PER_STEP = 2
 """A length of time forgets its neighbour less where it is shorter than that."""
 _NORMAL = 1.959964
@@ -57,12 +63,16 @@ _LARGEST_CORRELATION = 0.8
 _SMALLEST_CORRELATION = -0.5
 
 
-def throughput(trace: Trace, rows_per_request: int = 1) -> Estimate:
+def throughput(
+    trace: Trace, rows_per_request: int = 1, *, in_flight: int | None = None
+) -> Estimate:
     """Answered rows per second.
 
     Args:
         trace: the steady part of a run; see `stationarity.split_warm_up`.
         rows_per_request: rows in each request.
+        in_flight: requests that were on their way all the time, as in a closed loop whose clients
+            never stall; None where that is not so, or not known.
 
     Returns:
         Rows per second; ``n_effective`` counts independent slices.
@@ -72,6 +82,8 @@ def throughput(trace: Trace, rows_per_request: int = 1) -> Estimate:
     """
     done = _enough(completions(trace))
     ratio = _steady_rate(done)
+    if ratio is None and in_flight and len(done.done_ns) >= _FEWEST_RETURNS * in_flight:
+        return _by_littles_law(done, in_flight, float(rows_per_request))
     if ratio is None:
         slices = cut(done, _slice_count(done))
         ratio = _ratio(slices.counts, slices.durations_s)
@@ -92,7 +104,7 @@ def latency(trace: Trace) -> Latency:
     """
     done = _enough(completions(trace))
     slices = cut(done, _slice_count(done))
-    ratio = _ratio(slices.mean_latency_ms * slices.counts, slices.counts)
+    ratio = _mean_latency_ms(slices)
     n_effective = float(np.var(done.latency_ms)) / max(ratio.error**2, 1e-300)
     mean = _interval(ratio, scale=1.0, n_effective=min(max(n_effective, 1.0), len(done.done_ns)))
     p50, p90, p95, p99 = _percentiles(done, slices)
@@ -169,6 +181,28 @@ def _ratio(tops: NDArray[np.float64], bottoms: NDArray[np.float64]) -> _Ratio:
     value = float(tops.sum() / bottoms.sum())
     variance, degrees = _total_variance(tops - value * bottoms, negative=True)
     return _Ratio(value=value, error=math.sqrt(variance) / float(bottoms.sum()), degrees=degrees)
+
+
+def _mean_latency_ms(slices: Slices) -> _Ratio:
+    return _ratio(slices.mean_latency_ms * slices.counts, slices.counts)
+
+
+def _by_littles_law(done: Completions, in_flight: int, rows_per_request: float) -> Estimate:
+    """Estimate rows per second by the latency of a known number of requests in flight.
+
+    Source: Little, «A proof for the queuing formula L = λW», 1961. Neighbouring slices of so
+    short a run share rounds, so it has no more degrees of freedom than rounds.
+    """
+    mean = _mean_latency_ms(cut(done, _slice_count(done)))
+    degrees = min(mean.degrees, max(1, round(done.rounds)))
+    half = min(t_quantile(degrees) * mean.error, _MOST_OF_A_MEAN * mean.value)
+    rows_ms = 1e3 * in_flight * rows_per_request
+    return Estimate(
+        value=rows_ms / mean.value,
+        low=rows_ms / (mean.value + half),
+        high=rows_ms / (mean.value - half),
+        n_effective=degrees + 1.0,
+    )
 
 
 def _steady_rate(done: Completions) -> _Ratio | None:

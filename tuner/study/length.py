@@ -57,9 +57,11 @@ TAIL_DECIDES = Care(rounds=12, tail="within reach", precise=True, windows=15)
 FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
 """For a level that may be the answer where a p99 is an objective or a limit."""
 
-SLOWLY = Care(rounds=8, tail="no", precise=False, windows=5)
-"""The close look at a level whose requests take so long that `ROUNDS` fill a window: eight are the
-fewest of which the throughput is free of what the run's two edges do to it."""
+SLOWLY = Care(rounds=6, tail="no", precise=False, windows=5)
+"""The close look at a level whose requests take so long that `ROUNDS` fill a window."""
+
+FROM_AFAR = Care(rounds=12, tail="no", precise=False, windows=5)
+"""For a level whose configuration is so far from the best that a rough number tells as much."""
 
 _MARGIN = 1.4
 """A run that is made longer to hold enough is made this much longer than just enough."""

@@ -14,6 +14,7 @@ from tuner.study.experience import Configuration, expected_wait
 from tuner.study.length import (
     CLOSELY,
     FOR_THE_TAIL,
+    FROM_AFAR,
     SCREENING,
     TAIL_DECIDES,
     Care,
@@ -101,7 +102,7 @@ class Levels:
 
     def _first_run(self, workload: Workload, care: Care) -> Run:
         known_s = 0.0
-        if care is not SCREENING and self.seen.closely_s:
+        if care not in (SCREENING, FROM_AFAR) and self.seen.closely_s:
             # Loads of one configuration need about as long: a batch counts, not its requests.
             known_s = self.seen.closely_s.get(workload, min(self.seen.closely_s.values()))
         return first_run(
@@ -158,6 +159,11 @@ class Levels:
     def close_look(self) -> Care:
         """The care for a level that may be the answer."""
         return FOR_THE_TAIL if self._needs_tail else CLOSELY
+
+    @property
+    def far_look(self) -> Care:
+        """The care for a level whose configuration is far from the best."""
+        return FOR_THE_TAIL if self._needs_tail else FROM_AFAR
 
     def was_screened(self, workload: Workload) -> bool:
         """Whether a close look would tell more of a level than its numbers do now."""
@@ -217,9 +223,19 @@ def _numbers(
 ) -> Measurement:
     """What the steady part of a run and the telemetry beside it come to."""
     latency = statistics.latency(steady)
+    caveats = checks.caveats(steady, workload=workload, latency=latency, whole=whole)
+    in_flight = None
+    match workload.load:
+        case ClosedLoop(concurrency=concurrency):
+            stalled = any(caveat.code in {"littles_law", "errors"} for caveat in caveats)
+            in_flight = None if stalled else concurrency
+        case _:
+            pass
     return Measurement(
         workload=workload,
-        throughput_per_s=statistics.throughput(steady, workload.request_batch),
+        throughput_per_s=statistics.throughput(
+            steady, workload.request_batch, in_flight=in_flight
+        ),
         latency=latency,
         server=reading.server,
         batches=reading.batches,
@@ -229,8 +245,7 @@ def _numbers(
         errors=int(steady.failed.sum()),
         duration_s=seconds(steady),
         discarded_s=discarded_s,
-        caveats=checks.caveats(steady, workload=workload, latency=latency, whole=whole)
-        + reading.caveats,
+        caveats=caveats + reading.caveats,
     )
 
 

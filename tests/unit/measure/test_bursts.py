@@ -40,6 +40,25 @@ def test_a_burst_at_the_edge_of_a_short_run_does_not_raise_the_throughput(
     assert estimate.value == pytest.approx(BATCH * INSTANCES / ROUND_S, rel=0.03)
 
 
+@pytest.mark.parametrize("rounds", [3, 4, 6])
+def test_a_few_rounds_of_a_known_load_tell_the_throughput(
+    rounds: int, rng: np.random.Generator
+) -> None:
+    """Counted by completions, four rounds came to a third too much, give or take everything."""
+    clients = BATCH * INSTANCES
+    estimate = throughput(in_phase(rounds, rng), in_flight=clients)
+    assert estimate.value == pytest.approx(clients / ROUND_S, rel=0.04)
+    assert estimate.high - estimate.low < 0.3 * estimate.value
+
+
+def test_a_load_of_which_only_the_quickest_came_back_is_not_taken_for_known(
+    rng: np.random.Generator,
+) -> None:
+    """Ten times as many clients are still waiting for their first answer."""
+    trace = in_phase(3, rng)
+    assert throughput(trace, in_flight=10 * BATCH * INSTANCES) == throughput(trace)
+
+
 def test_bursts_leave_the_interval_narrow(rng: np.random.Generator) -> None:
     """The service is as steady as can be; only its answers come in bursts."""
     estimate = throughput(in_phase(60, rng))
