@@ -317,6 +317,17 @@ def test_a_proof_gets_the_length_that_the_search_found_out_at_once(
     assert again.runs.count == 1
 
 
+def test_a_look_from_afar_takes_no_longer_than_its_rounds(serve: Callable[..., Served]) -> None:
+    """A close look at so noisy a service would take all that the cap allows."""
+    noisy = CostModel(base_ms=40.0, cv=0.5, cv_start=0.0)
+    served = serve(noisy, size=1)
+    workload = Workload(load=ClosedLoop(concurrency=2))
+    served.levels.measure(workload, CLOSELY)
+    served.levels.measure(workload, served.levels.far_look)
+    assert served.runs.lengths_s[-1] == WINDOW_S
+    assert served.runs.lengths_s[-2] > WINDOW_S
+
+
 def test_what_is_thrown_away_is_not_called_warming_up(serve: Callable[..., Served]) -> None:
     served = serve(LINEAR, size=128, instances=8)
     served.levels.measure(Workload(load=ClosedLoop(concurrency=512)), CLOSELY)

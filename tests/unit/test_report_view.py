@@ -9,7 +9,7 @@ import report_studies as studies
 from tuner.judge.goal import Limit, Objective
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import Caveat
-from tuner.measure.record import Rejected
+from tuner.measure.record import Measured, Rejected
 from tuner.report.answer import answer, claim
 from tuner.report.view import build
 
@@ -156,6 +156,34 @@ def test_a_proved_winner_below_a_better_single_run_says_why_it_leads() -> None:
         "falcon7b_config_7 comes from a single run."
     )
     assert build(studies.gpu_study()).lead == ""
+
+
+def test_a_winner_that_was_taken_for_its_memory_says_instead_of_what_it_leads() -> None:
+    study = studies.gpu_study(proved=False)
+    measured = ((0, 41.0, 1), (7, 1195.0, 4), (9, 1190.0, 3))
+    again = [
+        studies.trial(
+            20 + 3 * number + place,
+            [studies.level(1024, value + (number - 1) * place, 900, instances=instances)],
+            role="proof",
+            replicate_of=replicated,
+            proof_round=number,
+        )
+        for number in range(3)
+        for place, (replicated, value, instances) in enumerate(measured)
+    ]
+    again[1] = replace(
+        again[1], outcome=Measured(levels=(studies.level(1024, 1185, 900, instances=4),))
+    )
+
+    report = build(replace(study, trials=(*study.trials, *again)))
+
+    assert report.best is not None
+    assert report.best.name == "falcon7b_config_9"
+    assert report.lead.startswith(
+        "falcon7b_config_9 leads: measured in turn with it, falcon7b_config_7 came to "
+    )
+    assert report.lead.endswith("and its Max GPU Memory Usage is 61100 MB, not 46000 MB.")
 
 
 def test_a_simulated_study_is_called_simulated() -> None:

@@ -387,6 +387,23 @@ def test_the_best_level_is_measured_until_it_is_as_precise_as_was_asked_for(lab:
     assert relative_width(best) < 1.3 * 0.03
 
 
+def test_a_default_that_is_far_behind_is_measured_again_in_one_window(lab: Lab) -> None:
+    lab.cost = replace(lab.cost, cv=0.3)
+    lab.precision = 1e-6
+    lab.session().run(4, proof_rounds=3)
+    best, default = lab.found().chosen, lab.found().default
+    assert best is not None
+    assert default is not None
+    assert best.score > 2 * default.score
+
+    def lengths(number: int) -> list[float]:
+        again = [r.outcome for r in lab.store.records() if r.replicate_of == number]
+        return [o.levels[0].duration_s for o in again if isinstance(o, Measured)]
+
+    assert max(lengths(default.record.number)) < 2.0 + 0.5
+    assert min(lengths(best.record.number)) > 2.0 + 0.5
+
+
 def test_precision_that_is_out_of_reach_ends_at_the_cap(lab: Lab) -> None:
     lab.cost = replace(lab.cost, cv=0.3)
     lab.precision = 1e-6

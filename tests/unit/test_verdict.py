@@ -9,9 +9,10 @@ import report_studies as studies
 
 from tuner.judge.drift import drift
 from tuner.judge.goal import Limit, Objective
-from tuner.judge.rank import best_level
+from tuner.judge.rank import best_level, rank
 from tuner.judge.verdict import decide
 from tuner.measure.record import Aborted, Rejected
+from tuner.study.proof import front_runners
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +100,97 @@ def test_a_proved_front_runner_leads_one_whose_proof_failed() -> None:
     values = [(100.0, 90.0, 110.0), (101.0, 160.0, 111.5), (99.0, 200.0, 109.0)]
     found = judged(searched(100, 150, 149) + rounds(values, (0, 1, 2)))
     assert standing(found) == ("better", "proved", 2)
+
+
+def lean_and_large(
+    of_large: Sequence[float], of_lean: Sequence[float], *, instances: int = 1, clients: int = 8
+) -> list[TrialRecord]:
+    """The default, four instances, and something leaner, measured again in turn."""
+    large = [studies.level(8, value, 50.0, instances=4) for value in of_large]
+    lean = [studies.level(clients, value, 50.0, instances=instances) for value in of_lean]
+    trials = [
+        studies.trial(0, [level(100.0)], role="baseline"),
+        studies.trial(1, large[:1]),
+        studies.trial(2, lean[:1]),
+    ]
+    for number, (one, other) in enumerate(zip(large, lean, strict=True)):
+        trials += [
+            again(50 + 3 * number, 0, number, level(100.0)),
+            again(51 + 3 * number, 1, number, one),
+            again(52 + 3 * number, 2, number, other),
+        ]
+    return trials
+
+
+def test_of_two_that_the_proof_cannot_tell_apart_the_one_with_less_memory_wins() -> None:
+    found = judged(lean_and_large((200, 204, 201), (199, 203, 202)))
+    assert standing(found) == ("better", "proved", 2)
+    assert found.ranked[0].record.number == 2
+    assert found.spared is not None
+    assert found.spared.entry.record.number == 1
+    assert found.spared.gain.low <= 0 <= found.spared.gain.value
+
+
+def test_less_memory_does_not_make_up_for_a_gain_that_is_beyond_chance() -> None:
+    found = judged(lean_and_large((210, 211, 212), (200, 201, 202)))
+    assert standing(found) == ("better", "proved", 1)
+    assert found.spared is None
+
+
+def test_less_memory_does_not_win_where_the_noise_would_hide_any_loss() -> None:
+    found = judged(lean_and_large((300, 200, 260), (200, 230, 190)))
+    assert standing(found) == ("better", "proved", 1)
+
+
+def test_what_is_leaner_has_to_be_proved_itself() -> None:
+    found = judged(lean_and_large((200, 204, 201), (199, 90, 300)))
+    assert standing(found) == ("better", "proved", 1)
+
+
+def test_with_as_much_memory_the_shorter_wait_wins() -> None:
+    found = judged(lean_and_large((200, 204, 201), (199, 203, 202), instances=4, clients=4))
+    assert standing(found) == ("better", "proved", 2)
+
+
+def test_more_memory_is_not_made_up_for_by_a_shorter_wait() -> None:
+    found = judged(lean_and_large((201, 204, 201), (199, 203, 202), instances=6, clients=4))
+    assert standing(found) == ("better", "proved", 1)
+
+
+def test_of_levels_that_cannot_be_told_apart_the_surer_one_speaks() -> None:
+    sure, noisy = level(100.0), studies.level(64, 110.0, None)
+    noisy = replace(noisy, throughput_per_s=studies.estimate(110.0, 0.6))
+    spoken = best_level(studies.trial(1, [sure, noisy]), THROUGHPUT, ())
+    assert spoken is not None
+    assert spoken.level == sure
+    clearly = replace(noisy, throughput_per_s=studies.estimate(110.0, 0.05))
+    spoken = best_level(studies.trial(1, [sure, clearly]), THROUGHPUT, ())
+    assert spoken is not None
+    assert spoken.level == clearly
+
+
+def runners(*trials: TrialRecord) -> list[int]:
+    ranking = rank(trials, THROUGHPUT, ())
+    default = next(entry for entry in ranking if entry.record.role == "baseline")
+    return [entry.record.number for entry in front_runners(ranking, default, THROUGHPUT)]
+
+
+BASELINE = studies.trial(0, [level(100.0)], role="baseline")
+
+
+def test_the_proof_is_not_spent_on_what_is_high_by_noise() -> None:
+    noisy = replace(level(230.0), throughput_per_s=studies.estimate(230.0, 0.9))
+    sure = [studies.trial(n, [level(200.0 + n)]) for n in (2, 3)]
+    assert runners(BASELINE, studies.trial(1, [noisy]), *sure) == [3, 2]
+
+
+def test_the_leanest_rival_that_comes_close_is_proved_beside_the_best() -> None:
+    def of(number: int, throughput: float, instances: int) -> TrialRecord:
+        return studies.trial(number, [studies.level(8, throughput, 50.0, instances=instances)])
+
+    best, next_best = of(1, 205.0, 6), of(2, 204.0, 6)
+    assert runners(BASELINE, best, next_best, of(3, 200.0, 2), of(4, 199.0, 1)) == [1, 4]
+    assert runners(BASELINE, best, next_best, of(3, 150.0, 1)) == [1, 2]
 
 
 def test_a_gain_that_is_gone_when_measured_again_keeps_the_users_configuration() -> None:

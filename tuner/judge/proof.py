@@ -198,14 +198,33 @@ def _round(
     )
 
 
+def gain_over(this: Proof, other: Proof, objective: Objective) -> Estimate | None:
+    """Gain of one candidate over another, from the rounds in which both were measured.
+
+    Returns:
+        Above 0 is better; None below two such rounds.
+    """
+    mine = {one.number: point(one.mine) for one in this.rounds}
+    theirs = {one.number: point(one.mine) for one in other.rounds}
+    both = [(mine[n], theirs[n]) for n in mine if n in theirs]
+    pairs = [(a, b) for a, b in both if a is not None and b is not None and min(a, b) > 0]
+    return _paired(pairs, objective, _TAIL)
+
+
 def _gain(rounds: Sequence[Round], objective: Objective, tail: float) -> Estimate | None:
-    pairs = [pair for one in rounds if (pair := one.pair) is not None]
+    return _paired([pair for one in rounds if (pair := one.pair)], objective, tail)
+
+
+def _paired(
+    pairs: Sequence[tuple[float, float]], objective: Objective, tail: float
+) -> Estimate | None:
+    """Gain of the first of each pair over the second."""
     if len(pairs) < _FEWEST_PAIRS:
         return None
-    mine, defaults = ([p[0] for p in pairs], [p[1] for p in pairs])
+    first, second = ([p[0] for p in pairs], [p[1] for p in pairs])
     if objective.row.goal == "minimize":
-        return paired_gain(defaults, mine, tail=tail)
-    return paired_gain(mine, defaults, tail=tail)
+        return paired_gain(second, first, tail=tail)
+    return paired_gain(first, second, tail=tail)
 
 
 def _order(proof: Proof) -> tuple[int, float]:

@@ -57,6 +57,24 @@ def missed(level: Measurement, limits: Sequence[Limit]) -> tuple[tuple[Limit, fl
     )
 
 
+_FAR = 2.0
+
+_CAUTION = 0.25
+"""Of the half of an interval that lies below the value."""
+
+
+def cautious(level: Measurement, objective: Objective) -> float:
+    """The objective, larger is better, less a share of what it is unsure by.
+
+    To choose by, among numbers of which some are far surer than others: the highest of many
+    noisy ones is high by chance. -inf where it was not measured.
+    """
+    score, ends = objective.score(level), span(level, objective)
+    if score is None or ends is None:
+        return -math.inf
+    return score - _CAUTION * (score - ends[0])
+
+
 def best_level(
     record: TrialRecord, objective: Objective, limits: Sequence[Limit]
 ) -> Ranked | None:
@@ -69,7 +87,11 @@ def best_level(
         if score is None:
             score = -math.inf
         judged.append(Ranked(record=record, level=level, score=score, violation=miss))
-    return max(judged, key=_order, default=None)
+    return max(
+        judged,
+        key=lambda one: (-max(one.violation, 0.0), cautious(one.level, objective)),
+        default=None,
+    )
 
 
 def rank(
@@ -84,6 +106,12 @@ def may_beat(level: Measurement, best: Measurement, objective: Objective) -> boo
     """Whether the intervals leave it open that a level is as good as the best so far."""
     mine, other = span(level, objective), span(best, objective)
     return mine is None or other is None or mine[1] >= other[0]
+
+
+def far_apart(this: Ranked, other: Ranked) -> bool:
+    """Whether one score is at least twice the other: then a rough one tells as much."""
+    values = sorted((abs(this.score), abs(other.score)))
+    return this.score * other.score > 0 and values[1] >= _FAR * values[0]
 
 
 def span(level: Measurement, objective: Objective) -> tuple[float, float] | None:

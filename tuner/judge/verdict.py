@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from tuner.judge.lean import Spared, leanest_as_good
 from tuner.judge.proof import Number, Proof, proofs
 from tuner.judge.rank import Ranked, rank
 from tuner.measure.estimate import Estimate
@@ -40,6 +41,8 @@ class Answer:
             measured.
         gain: of the best one over the default, as first measured.
         proof: the best one measured again beside the default.
+        spared: what the proof made out to gain most, where the winner does as well with clearly
+            less memory.
         trials: configurations that were tried, the default included.
         rejected: how many of them cannot serve.
     """
@@ -53,6 +56,7 @@ class Answer:
     proof: Proof | None
     trials: int
     rejected: int
+    spared: Spared | None = None
 
     @property
     def usable(self) -> bool:
@@ -65,8 +69,9 @@ def decide(
 ) -> Answer:
     """Decide what a study says.
 
-    The winner is what was proved to gain most. Where nothing is proved yet, it is what ranks
-    first, if its interval leaves no doubt. Where the proof failed, the user's own stays.
+    The winner is what was proved to gain most, or the leanest that was proved beside it and did
+    as well. Where nothing is proved yet, it is what ranks first, if its interval leaves no doubt.
+    Where the proof failed, the user's own stays.
 
     Args:
         records: of the study.
@@ -77,11 +82,13 @@ def decide(
     tried = searched(records)
     ranked = rank(tried, objective, limits)
     default = next((entry for entry in ranked if entry.record.role == "baseline"), None)
-    proof = None
+    proof, spared = None, None
     if default is not None:
-        feasible = {entry.record.number for entry in ranked if entry.feasible}
+        feasible = {entry.record.number: entry for entry in ranked if entry.feasible}
         known = proofs(records, objective, limits, default=default)
         proof = next((one for one in known if one.number in feasible), None)
+        if proof is not None and (lean := leanest_as_good(proof, known, feasible, objective)):
+            proof, spared = lean
     if proof is not None and proof.standing == "proved":
         number = proof.number
         ranked = tuple(sorted(ranked, key=lambda entry: entry.record.number != number))
@@ -98,6 +105,7 @@ def decide(
         proof=proof,
         trials=len(tried),
         rejected=sum(isinstance(trial.outcome, Rejected) for trial in tried),
+        spared=spared,
     )
 
 

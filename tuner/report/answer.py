@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tuner.judge.lean import Spared, saving
 from tuner.judge.rank import missed
 from tuner.judge.verdict import Answer, decide
 from tuner.measure.duration import duration
@@ -93,6 +94,8 @@ def lead_sentence(found: Answer, model: str) -> str:
     if found.verdict != "proved" or found.kind != "better":
         return ""
     first, *others = (entry for entry in found.ranked if entry.feasible)
+    if found.spared is not None:
+        return _instead(first, found.spared, model)
     better = [entry for entry in others if entry.score > first.score]
     if not better:
         return ""
@@ -100,6 +103,24 @@ def lead_sentence(found: Answer, model: str) -> str:
     return (
         f"{config_name(model, first.record)} leads because measuring again proved it; the better "
         f"number of {name} comes from a single run."
+    )
+
+
+def _instead(lean: Ranked, spared: Spared, model: str) -> str:
+    """Why a configuration leads another one that may be a little better."""
+    said = (
+        f"{config_name(model, lean.record)} leads: measured in turn with it, "
+        f"{config_name(model, spared.entry.record)} came to {_shown(spared.gain)}, no more than "
+        "chance would do"
+    )
+    row = saving(lean.level, spared.entry.level)
+    if row is None:
+        return f"{said}."
+    what = row.header.partition(" (")[0]
+    more, less = (row.value(entry.level) for entry in (spared.entry, lean))
+    return (
+        f"{said}, and its {what} is {numbers.number(more, row.unit)}, not "
+        f"{numbers.number(less, row.unit)}."
     )
 
 

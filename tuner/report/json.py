@@ -44,6 +44,7 @@ def as_json(report: Report) -> str:
         "trial": None if chosen is None else chosen.number,
         "gain": _ratio(found.gain),
         "proved_gain": None if proof is None else _ratio(proof.gain),
+        "instead_of": None if found.spared is None else found.spared.entry.record.number,
         "trials": found.trials,
         "search_ended": report.search_ended or None,
         "started_from": list(report.started_from),

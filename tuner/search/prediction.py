@@ -28,6 +28,9 @@ _IMPLAUSIBLE = 15.0
 _NEARLY = 0.97
 """Of the best throughput of a configuration: enough to begin with."""
 
+_START_S, _WINDOW_S, _ROUNDS = 8.0, 4.0, 5
+"""What a trial takes, roughly: a start, and a window or so many answers for each client."""
+
 _SURELY = 0.99
 """Of the beliefs, by weight, have to agree that more load gains no more than is said."""
 
@@ -112,6 +115,15 @@ class Prediction:
             throughput_per_s=float(weights @ throughput[:, least]),
             room=_quantile(room, weights, _SURELY),
         )
+
+    def trial_s(self, params: Params) -> float:
+        """Seconds that a trial is likely to take, roughly.
+
+        Short waits all take the same; long ones count.
+        """
+        load = self.saturation(params)
+        wait_s = load.concurrency * self.conditions.request_rows / load.throughput_per_s
+        return _START_S + max(_WINDOW_S, _ROUNDS * wait_s)
 
 
 def predict(

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.judge.rank import may_beat
+from tuner.judge.lean import AS_GOOD, leaner
+from tuner.judge.rank import cautious, may_beat
 from tuner.measure.record import Aborted
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def front_runners(
 ) -> tuple[Ranked, ...]:
     """The configurations whose proof is worth its time, best first; none if yours is the best.
 
-    The best one, and whatever its interval leaves as a rival, if it beats the baseline.
+    The best one, if it beats the baseline, and of those that its interval leaves as rivals the
+    leanest that comes close to it; where none takes clearly less memory, the next best.
 
     Args:
         ranking: from `judge.rank.rank`, best first.
@@ -37,8 +39,16 @@ def front_runners(
         objective: what is to be improved.
     """
     better = [r for r in ranking if r.feasible and _beats(r, baseline)]
-    rivals = [r for r in better if may_beat(r.level, better[0].level, objective)]
-    return tuple(rivals[:FRONT_RUNNERS])
+    if not better:
+        return ()
+    first, *others = sorted(better, key=lambda r: cautious(r.level, objective), reverse=True)
+    rivals = [r for r in others if may_beat(r.level, first.level, objective)]
+    close = [r for r in rivals if abs(first.score - r.score) <= AS_GOOD * abs(first.score)]
+    second = first
+    for rival in close:
+        second = rival if leaner(rival.level, second.level) else second
+    field = [first, *([second] if second is not first else rivals)]
+    return tuple(field[:FRONT_RUNNERS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner.judge.rank import Ranked
-    from tuner.measure.measurement import Workload
     from tuner.measure.record import Params
     from tuner.model.config import ModelConfig
     from tuner.space.knobs import SearchSpace
@@ -191,12 +190,11 @@ class TaskRunner:
         )
         return record, attempt.interrupt
 
-    def _asked(self, task: Task) -> tuple[ModelConfig, Workload | None]:
+    def _asked(self, task: Task) -> tuple[ModelConfig, Ranked | None]:
         """The configuration of a task and, for a proof, the level to measure again."""
         again = None
         if task.replicate_of is not None:
-            spoken = self._ledger.speaks(self._ledger[task.replicate_of])
-            again = None if spoken is None else spoken.level.workload
+            again = self._ledger.speaks(self._ledger[task.replicate_of])
         if self._space.canonical(task.params) == self._space.default:
             return self._config, again
         return self._config.with_params(task.params, kind=self._kind), again

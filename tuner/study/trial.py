@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tuner.errors import ConfigurationRejected, TrialAborted
+from tuner.judge.rank import far_apart
 from tuner.measure.record import Aborted, Measured, Outcome, Rejected
 from tuner.model.repository import stage
 from tuner.model.weights import with_weights
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tuner.judge.rank import Ranked
-    from tuner.measure.measurement import Measurement, Workload
+    from tuner.measure.measurement import Measurement
     from tuner.measure.saturation import Saturation
     from tuner.model.config import ModelConfig
     from tuner.servers.port import Endpoint
@@ -55,7 +56,7 @@ def try_configuration(
     folder: Path,
     observer: Observer,
     best: Ranked | None,
-    again: Workload | None,
+    again: Ranked | None,
     start: Saturation | None = None,
 ) -> Attempt:
     """Serve a configuration, put load on it and tell what came of it.
@@ -66,7 +67,8 @@ def try_configuration(
         folder: a new folder for the evidence: the staged model, the logs, the raw requests.
         observer: is told of phases and levels.
         best: what is to be beaten; None while nothing is.
-        again: the one level to measure again, for a proof; None climbs the ladder.
+        again: the one level to measure again, for a proof, with what it came to; None climbs the
+            ladder.
         start: where the configuration is expected to yield what it can; None where nobody
             knows. A wrong one costs time and loses nothing: see `load.ladder`.
     """
@@ -88,7 +90,9 @@ def try_configuration(
             if again is None:
                 climb(ladder, config, best=best, start=start)
             else:
-                ladder.measure(again, ladder.close_look)
+                far = best is not None and far_apart(again, best)
+                look = ladder.far_look if far else ladder.close_look
+                ladder.measure(again.level.workload, look)
     except ConfigurationRejected as error:
         outcome: Outcome = Rejected(
             reason=error.reason, evidence=error.evidence, levels=tuple(levels)
