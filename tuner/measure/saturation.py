@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+_WORTH = 1.15
+"""Room below which a prediction that was confirmed counts as none: it is an upper bound."""
+
 _AGREES = 0.12
 """Log of the factor by which a level may differ from its prediction and still confirm it."""
 
@@ -31,9 +34,12 @@ class Saturation:
             throughput_per_s: that it came to.
 
         Returns:
-            `room`; infinite at another level, and where the prediction was wrong.
+            `room`, 1 where there is next to none; infinite at another level, and where the
+            prediction was wrong.
         """
         if concurrency != self.concurrency or throughput_per_s <= 0:
             return math.inf
         agrees = abs(math.log(throughput_per_s / self.throughput_per_s)) <= _AGREES
-        return self.room if agrees else math.inf
+        if not agrees:
+            return math.inf
+        return self.room if self.room > _WORTH else 1.0

@@ -54,7 +54,7 @@ _LONG_SHOT = 1e-4
 _EARLY = 3
 """While fewer trials are known, the best of an earlier study comes next."""
 
-_LITTLE, _WEIGHED, _NEAR_ENOUGH = 0.05, 16, 0.5
+_LITTLE, _WEIGHED, _NEAR_ENOUGH = 0.3, 32, 0.5
 """Where less than this share is to be gained, so many of the best are weighed against their time,
 but only those that promise this share of the best."""
 
