@@ -452,6 +452,20 @@ def test_how_much_instances_stand_in_each_others_way_is_learnt() -> None:
     )
 
 
+def test_batches_of_one_size_tell_how_instances_meet_though_other_sizes_mislead() -> None:
+    """As seen on a GPU: the first requests were slow, and small batches meet less."""
+    executed = batcher.Executed(
+        rows=np.array([1.0, 1.0, 16.0, 128.0, 128.0, 128.0]),
+        busy=np.array([1.0, 1.0, 8.0, 2.0, 3.0, 4.0]),
+        compute_ms=np.array([414.0, 409.0, 2596.0, 1799.0, 2686.0, 3616.0]),
+    )
+    at = settings_of((1, 1, 0.0, 1), (128, 3, 20.0, 512), (128, 4, 100.0, 512))
+    beliefs = batcher.fit(at, np.array([2.5, 143.0, 143.0]), executed, request_rows=1)
+    ahead = settings_of((128, 1, 100.0, 128), (128, 2, 100.0, 256))
+    alone, two = most_likely(beliefs, beliefs.throughput(ahead))
+    assert two == pytest.approx(alone, rel=0.05)
+
+
 def test_a_delay_costs_only_while_batches_are_not_full() -> None:
     at = settings_of((8, 1, 0.0, 64), (8, 1, 50.0, 64), (8, 1, 0.0, 4), (8, 1, 50.0, 4))
     beliefs = batcher.fit(at, np.array([400.0, 400.0, 200.0, 60.0]), NOTHING, request_rows=1)

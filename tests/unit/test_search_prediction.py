@@ -108,7 +108,7 @@ def test_instances_that_gain_nothing_leave_no_room_where_one_of_them_is_kept_bus
 
 
 def test_room_is_left_where_a_few_beliefs_still_expect_more_of_more_load() -> None:
-    expected = shared((32, 2), (128, 1), (128, 3))
+    expected = shared((32, 2), (64, 3))
     assert expected.concurrency == 128
     assert expected.room > 1.1
 

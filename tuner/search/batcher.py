@@ -49,6 +49,9 @@ _GRID = np.array(BELIEFS, dtype=np.float64).T
 _LEVEL_ERROR = 0.08
 """Relative error of a level's prediction that is nothing to wonder at."""
 
+_BATCH_ERROR = 0.02
+"""The same of a batch's compute time against another one's of the same size."""
+
 _TAIL = 4.0
 """Degrees of freedom of Student's t: a level that the arithmetic gets wrong weighs little."""
 
@@ -197,13 +200,35 @@ def fit(at: Setting, throughput_per_s: Array, executed: Executed, *, request_row
         step = (share * residual).sum(axis=1) / ((share**2).sum(axis=1) + 1e-6)
         log_scale = log_scale + np.clip(step, -1.0, 1.0)[:, None]
     residual = log_took - np.log(np.exp(log_scale) * shape + wait_ms)
-    likelihood = -(_TAIL + 1) / 2 * np.log1p((residual / _LEVEL_ERROR) ** 2 / _TAIL)
+    of_levels, of_batches = np.split(residual, [throughput_per_s.size], axis=1)
+    of_sizes, among_equals = _by_size(of_batches, executed.rows)
+    likelihood = (
+        _log_t(of_levels / _LEVEL_ERROR)
+        + _log_t(of_sizes / _LEVEL_ERROR)
+        + _log_t(among_equals / _BATCH_ERROR)
+    )
     return Beliefs(
         which=every,
         request_rows=request_rows,
         scale_ms=np.exp(log_scale),
-        log_likelihood=likelihood.sum(axis=1),
+        log_likelihood=likelihood,
     )
+
+
+def _by_size(residual: Array, rows: Array) -> tuple[Array, Array]:
+    """Split the residuals of batches into one for each size, and what is left of each batch.
+
+    A shape that is wrong at some size is as wrong for all batches of that size. How these differ
+    tells of nothing but the instances that were busy beside them.
+    """
+    has_size = (rows[:, None] == np.unique(rows)).astype(np.float64)
+    means = residual @ (has_size / has_size.sum(axis=0))
+    return means, residual - means @ has_size.T
+
+
+def _log_t(deviation: Array) -> Array:
+    """Log density of Student's t up to a constant, summed over the last axis."""
+    return np.asarray((-(_TAIL + 1) / 2 * np.log1p(deviation**2 / _TAIL)).sum(axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
