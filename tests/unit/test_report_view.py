@@ -503,3 +503,15 @@ def test_what_the_search_started_from_and_why_it_ended_is_told() -> None:
     assert report.settings["started from"] == "one, two"
     assert report.search_ended == "12 of 12 trials are done."
     assert build(study).settings["started from"] == "none"
+
+
+def test_the_gpu_of_each_configuration_is_told_with_its_power() -> None:
+    report = build(studies.gpu_study())
+    for table in (report.summary, report.configurations[0].detail):
+        place = [column.key for column in table.columns].index("gpu_power_w")
+        memory = [column.key for column in table.columns].index("gpu_memory_peak_mb")
+        for row in table.rows:
+            count = round((float(row.cells[memory].value or 0) * 1e6 - 7e8) / 15.1e9)
+            assert row.cells[place].value == 210 + 60 * count
+    without = build(studies.cpu_study()).summary
+    assert "gpu_power_w" not in [without.columns[place].key for place in without.shown()]

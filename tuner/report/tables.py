@@ -83,7 +83,8 @@ _THROUGHPUT = _metric(
 )
 _GPU_MEMORY = _metric("gpu_memory_peak_mb", "Peak, summed over the GPUs.")
 _GPU_USE = _metric("gpu_utilization_pct", "Mean over time and over the GPUs.")
-_HOST = (
+_SPENT = (
+    _metric("gpu_power_w", "Mean over time, of all GPUs together.", always=False),
     _metric("cpu_pct", "Mean over the server's processes; 100 is one whole core.", always=False),
     _metric(
         "host_memory_peak_mb",
@@ -101,6 +102,7 @@ _DECIMALS = {
     "gpu_memory_peak_mb": 0,
     "host_memory_peak_mb": 0,
     "gpu_utilization_pct": 1,
+    "gpu_power_w": 0,
     "cpu_pct": 0,
 }
 _LOAD = "The load at which the configuration was at its best within the limits."
@@ -142,7 +144,7 @@ SUMMARY = (
     Column(header="Load (concurrency)", key="concurrency", help=_LOAD),
     _DELAY,
     _CAVEATS,
-    *_HOST,
+    *_SPENT,
     _MISSED,
 )
 """Columns of the summary. The load's changes its name where requests come by the clock."""
@@ -161,7 +163,7 @@ DETAIL = (
     _GPU_USE,
     _CAVEATS,
     _metric("latency_p50_ms", always=False),
-    *_HOST,
+    *_SPENT,
     Column(header="Requests", key="requests", help="Answered in the measured part."),
     Column(header="Errors", key="errors", help="Requests that failed in that part."),
 )
@@ -199,7 +201,7 @@ def summary(
             describe.load(level.workload),
             describe.queue_delay(record.params),
             caveat_codes((level,)),
-            *_read(level, "cpu_pct", "host_memory_peak_mb"),
+            *_read(level, "gpu_power_w", "cpu_pct", "host_memory_peak_mb"),
             _missed(level, limits),
         )
         rows.append(Row(cells=cells, mark=_mark(entry, best)))
@@ -247,7 +249,7 @@ def _detail_cells(level: Measurement) -> tuple[Cell, ...]:
         p99(level),
         *_read(level, *(column.key for column in DETAIL[2:9])),
         caveat_codes((level,)),
-        *_read(level, "latency_p50_ms", "cpu_pct", "host_memory_peak_mb"),
+        *_read(level, "latency_p50_ms", "gpu_power_w", "cpu_pct", "host_memory_peak_mb"),
         cell(level.requests),
         cell(level.errors),
     )

@@ -28,6 +28,7 @@ _GIVEN_UP = (
     "errors",
     "requests",
     "latency_p50_ms",
+    "gpu_power_w",
     "gpu_utilization_pct",
     "gpu_memory_peak_mb",
     "compute_input_ms",
