@@ -52,7 +52,7 @@ $(VENV)/dev.stamp: $(VENV)/local.stamp
 # Every part runs, whatever the ones before came to; a missed target makes the whole fail.
 bench-measure: $(VENV)/local.stamp
 	@status=0; \
-	for run in calibration 'level_calibration simulator' 'level_calibration light' false_winners \
+	for run in calibration 'level_calibration simulator' 'level_calibration light' few_rounds false_winners \
 	    true_winners 'faults --server' 'level_cost --server'; do \
 	  echo "== $$run"; set -- $$run; script=$$1; shift; \
 	  name=$$(echo "$$run" | sed 's/ --.*//; s/ /_/g'); \

@@ -176,11 +176,14 @@ def intervals(level: Measurement) -> dict[str, Interval | None]:
 
 
 def coverage(
-    runs: Sequence[dict[str, Interval | None]], truth: dict[str, float]
+    runs: Sequence[dict[str, Interval | None]],
+    truth: dict[str, float],
+    *,
+    metrics: Sequence[str] = METRICS,
 ) -> dict[str, dict[str, float | None]]:
     """Per metric: how many intervals were given, how many of them hold the truth, how wide."""
     summary: dict[str, dict[str, float | None]] = {}
-    for name in METRICS:
+    for name in metrics:
         given = [one for run in runs if (one := run[name]) is not None]
         held = sum(low <= truth[name] <= high for low, _, high in given)
         widths = [100 * (high - low) / 2 / value for low, value, high in given]
