@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
-from level_calibration import START_S, Service, coverage, intervals
+from level_calibration import START_S, Service, coverage, intervals, measured
 from result_file import Target, add_option, finish, give_way
-from simulated_study import Unwatched, bench_of, default, model_folder, read_config
+from simulated_study import bench_of, default, model_folder, read_config
 
 from tuner.measure import statistics
 from tuner.measure.measurement import ClosedLoop, Workload
@@ -28,8 +28,6 @@ from tuner.model.repository import stage
 from tuner.simulator.adapters import simulated
 from tuner.simulator.cost import CostModel
 from tuner.study.length import SCREENING, SLOWLY
-from tuner.study.level import Levels
-from tuner.study.stopwatch import Stopwatch
 
 LOOKS = {"screened": SCREENING, "closely": SLOWLY}
 TRUTH_RUNS, TRUTH_S = 3, 900.0
@@ -116,21 +114,13 @@ def runs_of(slow: Slow, *, runs: int) -> dict[str, dict[str, float | None]]:
             truths.append(statistics.throughput(split_warm_up(trace)[0]).value)
         truth = float(np.mean(truths))
         for look, care in LOOKS.items():
-            measured = []
+            levels = []
             for _ in range(runs):
                 with serving() as endpoint:
-                    levels = Levels(
-                        bench=bench,
-                        endpoint=endpoint,
-                        folder=folder,
-                        watch=Stopwatch(),
-                        observer=Unwatched(),
-                        measured=[],
-                    )
-                    levels.measure(workload, care)
-                measured.append({"throughput": intervals(levels.measured[0])["throughput"]})
-            summary = coverage(measured, {"throughput": truth}, metrics=("throughput",))
-            values = [one["throughput"][1] for one in measured if one["throughput"]]
+                    levels.append(measured(bench, endpoint, workload, folder, care))
+            given = [intervals(level) for level in levels]
+            summary = coverage(given, {"throughput": truth}, metrics=("throughput",))
+            values = [level.throughput_per_s.value for level in levels]
             spread = 100 * float(np.std(np.array(values) / truth))
             found[look] = {**summary["throughput"], "spread_pct": spread}
     return found

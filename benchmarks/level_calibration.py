@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from tuner.measure.measurement import Measurement
     from tuner.servers.port import Endpoint
     from tuner.study.bench import Bench
+    from tuner.study.length import Care
 
 METRICS = ("throughput", "p50", "p99")
 LOW_PCT, HIGH_PCT = 93.0, 97.0
@@ -147,8 +148,14 @@ SERVICES = (
 )
 
 
-def measured(bench: Bench, endpoint: Endpoint, workload: Workload, folder: Path) -> Measurement:
-    """Measure one level as a trial measures one that may be the answer."""
+def measured(
+    bench: Bench,
+    endpoint: Endpoint,
+    workload: Workload,
+    folder: Path,
+    care: Care | None = None,
+) -> Measurement:
+    """Measure one level as a trial does; with no care named, one that may be the answer."""
     found: list[Measurement] = []
     levels = Levels(
         bench=bench,
@@ -158,7 +165,7 @@ def measured(bench: Bench, endpoint: Endpoint, workload: Workload, folder: Path)
         observer=Unwatched(),
         measured=found,
     )
-    levels.measure(workload, levels.close_look)
+    levels.measure(workload, care or levels.close_look)
     return found[0]
 
 

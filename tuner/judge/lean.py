@@ -80,17 +80,14 @@ def leanest_as_good(
     Returns:
         Its proof and what it is taken instead of; None where nothing leaner does as well.
     """
-    leading = entries[lead.number]
-    found: list[tuple[Ranked, Proof, Estimate]] = []
+    best, spared = lead, None
     for proof in known:
         entry = entries.get(proof.number)
-        if entry is None or proof.standing != "proved" or not leaner(entry.level, leading.level):
+        if entry is None or proof.standing != "proved":
             continue
         gain = gain_over(lead, proof, objective)
-        if gain is not None and gain.low <= 0 and gain.value <= AS_GOOD:
-            found.append((entry, proof, gain))
-    best: tuple[Ranked, Proof, Estimate] | None = None
-    for one in found:
-        if best is None or leaner(one[0].level, best[0].level):
-            best = one
-    return None if best is None else (best[1], Spared(entry=leading, gain=best[2]))
+        if gain is None or gain.low > 0 or gain.value > AS_GOOD:
+            continue
+        if leaner(entry.level, entries[best.number].level):
+            best, spared = proof, Spared(entry=entries[lead.number], gain=gain)
+    return None if spared is None else (best, spared)

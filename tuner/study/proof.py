@@ -46,9 +46,10 @@ def front_runners(
     close = [r for r in rivals if abs(first.score - r.score) <= AS_GOOD * abs(first.score)]
     second = first
     for rival in close:
-        second = rival if leaner(rival.level, second.level) else second
-    field = [first, *([second] if second is not first else rivals)]
-    return tuple(field[:FRONT_RUNNERS])
+        if leaner(rival.level, second.level):
+            second = rival
+    beside = rivals if second is first else [second]
+    return (first, *beside)[:FRONT_RUNNERS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
