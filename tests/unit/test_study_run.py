@@ -23,7 +23,7 @@ from tuner.simulator.batcher import SimConfig
 from tuner.simulator.cost import FILE_NAME, CostModel
 from tuner.space.triton import Bounds, search_space
 from tuner.study.bench import Bench
-from tuner.study.events import SearchEnded, StudyOpened, TrialEnded
+from tuner.study.events import PhaseStarted, SearchEnded, StudyOpened, TrialEnded
 from tuner.study.gate import Gate
 from tuner.study.run import LOOK_FOR_DRIFT_AFTER, StudyRun
 from tuner.study.spec import StudySpec
@@ -385,6 +385,18 @@ def test_the_best_level_is_measured_until_it_is_as_precise_as_was_asked_for(lab:
     best = max(levels(lab), key=lambda level: level.throughput_per_s.value)
     assert best.duration_s > 2.0
     assert relative_width(best) < 1.3 * 0.03
+
+
+def test_what_a_trial_waits_for_is_said_as_it_begins(lab: Lab) -> None:
+    listener = Listener()
+    lab.observer = listener
+    lab.session().run(1, proof_rounds=0)
+    phases = [event.phase for event in listener.heard if isinstance(event, PhaseStarted)]
+    assert phases == [
+        "waiting until GPU memory is free",
+        "loading the model",
+        "stopping the server",
+    ]
 
 
 def test_a_default_that_is_far_behind_is_measured_again_in_one_window(lab: Lab) -> None:

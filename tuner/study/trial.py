@@ -137,6 +137,7 @@ def _serving(
         folder.mkdir(parents=True)
         served = with_weights(replace(bench.model, config=config), bench.weights)
         repository = stage(bench.model, served, folder / "model_repository")
+    observer.on(PhaseStarted(phase="waiting until GPU memory is free"))
     with watch.phase("wait for GPU memory"):
         bench.telemetry.rest(deadline_s=REST_DEADLINE_S)
     with ExitStack() as stack:
