@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 from tuner.study.experience import Wait, expected_wait
-from tuner.study.length import CLOSELY, SCREENING, Run, first_run
+from tuner.study.length import CLOSELY, FROM_AFAR, SCREENING, Run, first_run
 
 WINDOW_S = 4.0
 MANY = Workload(load=ClosedLoop(concurrency=256))
@@ -51,6 +51,15 @@ def test_a_known_wait_is_given_rounds_enough_by_the_clock() -> None:
     run = first(Wait(seconds=2.0, sure=True))
     assert run.requests is None
     assert 12.0 <= run.length_s <= 14.0
+
+
+def test_a_slow_level_is_looked_at_from_afar_no_longer_than_closely() -> None:
+    wait = Wait(seconds=2.0, sure=True)
+    closely, afar = (
+        first_run(MANY, wait, care=care, known_s=0.0, window_s=WINDOW_S)
+        for care in (CLOSELY, FROM_AFAR)
+    )
+    assert afar == closely
 
 
 def test_a_slow_level_is_screened_in_fewer_rounds() -> None:

@@ -37,6 +37,9 @@ def searched(*throughputs: float) -> list[TrialRecord]:
     ]
 
 
+BASELINE = studies.trial(0, [level(100.0)], role="baseline")
+
+
 def again(number: int, of: int, round_: int | None, what: Measurement | Rejected) -> TrialRecord:
     outcome = what if isinstance(what, Rejected) else [what]
     return studies.trial(number, outcome, role="proof", replicate_of=of, proof_round=round_)
@@ -169,13 +172,44 @@ def test_of_levels_that_cannot_be_told_apart_the_surer_one_speaks() -> None:
     assert spoken.level == clearly
 
 
+def test_two_rounds_in_common_are_too_few_to_take_the_leaner_one() -> None:
+    trials = lean_and_large((200, 204, 201), (199, 203, 202))
+    found = judged([one for one in trials if one.number != 52])  # a round of the lean one
+    assert standing(found) == ("better", "proved", 1)
+
+
+def test_a_verification_of_the_leaner_one_still_tells_instead_of_what_it_was_taken() -> None:
+    trials = lean_and_large((200, 204, 201), (199, 203, 202))
+    verified = [
+        replace(again(80 + place, number, 5 + place // 2, level(value)), verification=1)
+        for place, (number, value) in enumerate([(2, 200.0), (0, 100.0)] * 3)
+    ]
+    found = judged([*trials, *verified])
+    assert standing(found) == ("better", "proved", 2)
+    assert found.spared is not None
+    assert found.spared.entry.record.number == 1
+
+
+def test_where_the_default_misses_a_limit_the_better_of_the_proved_leads() -> None:
+    trials = [studies.trial(0, [level(100.0, 300.0)], role="baseline")]
+    trials += [studies.trial(n, [level(value)]) for n, value in ((1, 210.0), (2, 200.0))]
+    for number in range(3):
+        values = ((0, level(100.0, 300.0)), (1, level(200.0 + number)), (2, level(240.0 + number)))
+        trials += [again(50 + 3 * number + n, n, number, what) for n, what in values]
+    assert standing(judged(trials, WITHIN)) == ("better", "proved", 2)
+
+
+def test_until_it_is_proved_the_answer_is_about_what_is_surely_good() -> None:
+    noisy = replace(level(215.0), throughput_per_s=studies.estimate(215.0, 0.6))
+    trials = [BASELINE, studies.trial(1, [noisy]), studies.trial(2, [level(203.0)])]
+    assert standing(judged(trials)) == ("better", "open", 2)
+    assert standing(judged(trials + rounds([(100.0, 203.0)], (0, 2)))) == ("better", "open", 2)
+
+
 def runners(*trials: TrialRecord) -> list[int]:
     ranking = rank(trials, THROUGHPUT, ())
     default = next(entry for entry in ranking if entry.record.role == "baseline")
     return [entry.record.number for entry in front_runners(ranking, default, THROUGHPUT)]
-
-
-BASELINE = studies.trial(0, [level(100.0)], role="baseline")
 
 
 def test_the_proof_is_not_spent_on_what_is_high_by_noise() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tuner.judge.proof import gain_over
+from tuner.judge.proof import FEWEST_ROUNDS, gain_over
 from tuner.measure.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -50,7 +50,11 @@ class Spared:
 
 
 def saving(this: Measurement, other: Measurement) -> Metric | None:
-    """What one level takes clearly less of than another; None where it is not leaner."""
+    """What one level takes clearly less of than another.
+
+    Returns:
+        Its row; None where it is not leaner, or where memory was not measured.
+    """
     on_gpu = METRICS[_MEMORY[0]].value(this) is not None
     for row in (METRICS[_MEMORY[0 if on_gpu else 1]], METRICS[_WAIT]):
         mine, theirs = row.value(this), row.value(other)
@@ -86,7 +90,9 @@ def leanest_as_good(
         if entry is None or proof.standing != "proved":
             continue
         gain = gain_over(lead, proof, objective)
-        if gain is None or gain.low > 0 or gain.value > AS_GOOD:
+        if gain is None or gain.n_effective < FEWEST_ROUNDS:
+            continue
+        if gain.low > 0 or gain.value > AS_GOOD:
             continue
         if leaner(entry.level, entries[best.number].level):
             best, spared = proof, Spared(entry=entries[lead.number], gain=gain)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import geometric_mean
+from statistics import fmean, geometric_mean
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tuner.judge.goal import point
@@ -180,7 +180,7 @@ def _proofs(
                 default_feasible=default.feasible,
             )
         )
-    return tuple(sorted(found, key=_order, reverse=True))
+    return tuple(sorted(found, key=lambda proof: _order(proof, objective), reverse=True))
 
 
 def _round(
@@ -227,7 +227,12 @@ def _paired(
     return paired_gain(first, second, tail=tail)
 
 
-def _order(proof: Proof) -> tuple[int, float]:
-    """What is proved leads, then what may yet be; among equals the larger gain."""
+def _order(proof: Proof, objective: Objective) -> tuple[int, float, float]:
+    """What is proved leads, then what may yet be; among equals the larger gain.
+
+    Where the default misses a limit there is no gain, and the candidate's own numbers decide.
+    """
     rank = ("refuted", "open", "proved").index(proof.standing)
-    return rank, proof.gain.value if proof.gain else 0.0
+    mine = [value for one in proof.rounds if (value := point(one.mine)) is not None]
+    turned = -fmean(mine or [0.0]) if objective.row.goal == "minimize" else fmean(mine or [0.0])
+    return rank, proof.gain.value if proof.gain else 0.0, turned

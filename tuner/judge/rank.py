@@ -58,9 +58,16 @@ def missed(level: Measurement, limits: Sequence[Limit]) -> tuple[tuple[Limit, fl
 
 
 _FAR = 2.0
+"""Scores that differ by such a factor are far apart."""
 
 _CAUTION = 0.25
 """Of the half of an interval that lies below the value."""
+
+
+def surest(ranked: Sequence[Ranked], objective: Objective) -> tuple[Ranked, ...]:
+    """Those that keep the limits, the best by `cautious` first."""
+    keeping = [entry for entry in ranked if entry.feasible]
+    return tuple(sorted(keeping, key=lambda r: cautious(r.level, objective), reverse=True))
 
 
 def cautious(level: Measurement, objective: Objective) -> float:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tuner.judge.lean import Spared, leanest_as_good
 from tuner.judge.proof import Number, Proof, proofs
-from tuner.judge.rank import Ranked, rank
+from tuner.judge.rank import Ranked, rank, surest
 from tuner.measure.estimate import Estimate
 from tuner.measure.gain import ratio_gain
 from tuner.measure.record import Aborted, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tuner.judge.goal import Limit, Objective
     from tuner.measure.record import TrialRecord
@@ -41,8 +41,7 @@ class Answer:
             measured.
         gain: of the best one over the default, as first measured.
         proof: the best one measured again beside the default.
-        spared: what the proof made out to gain most, where the winner does as well with clearly
-            less memory.
+        spared: what the proof made out to gain most, where a leaner winner does as well.
         trials: configurations that were tried, the default included.
         rejected: how many of them cannot serve.
     """
@@ -70,8 +69,8 @@ def decide(
     """Decide what a study says.
 
     The winner is what was proved to gain most, or the leanest that was proved beside it and did
-    as well. Where nothing is proved yet, it is what ranks first, if its interval leaves no doubt.
-    Where the proof failed, the user's own stays.
+    as well. Where nothing is proved yet, it is what the proof makes out to be best so far, else
+    the surest, if its interval leaves no doubt. Where the proof failed, the user's own stays.
 
     Args:
         records: of the study.
@@ -85,13 +84,14 @@ def decide(
     proof, spared = None, None
     if default is not None:
         feasible = {entry.record.number: entry for entry in ranked if entry.feasible}
-        known = proofs(records, objective, limits, default=default)
-        proof = next((one for one in known if one.number in feasible), None)
-        if proof is not None and (lean := leanest_as_good(proof, known, feasible, objective)):
-            proof, spared = lean
-    if proof is not None and proof.standing == "proved":
-        number = proof.number
-        ranked = tuple(sorted(ranked, key=lambda entry: entry.record.number != number))
+        proof, spared = _leading(records, objective, limits, default, feasible)
+        # A verification measures the winner alone; what it was taken instead of is known before.
+        own = [record for record in records if record.verification is None]
+        first, instead = _leading(own, objective, limits, default, feasible)
+        if proof is not None and first is not None and proof.number == first.number:
+            spared = instead
+    number = _speaking(ranked, proof, objective)
+    ranked = tuple(sorted(ranked, key=lambda entry: entry.record.number != number))
     top = ranked[0] if ranked else None
     ratio = over_default(top, default, objective)
     kind, verdict = _decide(top, default, ratio, proof)
@@ -107,6 +107,29 @@ def decide(
         rejected=sum(isinstance(trial.outcome, Rejected) for trial in tried),
         spared=spared,
     )
+
+
+def _leading(
+    records: Sequence[TrialRecord],
+    objective: Objective,
+    limits: Sequence[Limit],
+    default: Ranked,
+    feasible: Mapping[int, Ranked],
+) -> tuple[Proof | None, Spared | None]:
+    """The proof that decides, and what its candidate is taken instead of."""
+    known = proofs(records, objective, limits, default=default)
+    proof = next((one for one in known if one.number in feasible), None)
+    if proof is None:
+        return None, None
+    return leanest_as_good(proof, known, feasible, objective) or (proof, None)
+
+
+def _speaking(ranked: Sequence[Ranked], proof: Proof | None, objective: Objective) -> int | None:
+    """Number of the trial that the answer is about; None where what ranks first speaks."""
+    if proof is not None and proof.standing != "refuted":
+        return proof.number
+    sure = surest(ranked, objective)
+    return sure[0].record.number if sure and proof is None else None
 
 
 def searched(records: Iterable[TrialRecord]) -> tuple[TrialRecord, ...]:

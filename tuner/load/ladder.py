@@ -15,7 +15,8 @@ larger batch takes no less time than a smaller one, so all instances, always bus
 batches, would yield at most ``instances x max_batch_size / mean time of a batch``. How far that
 lies above what was measured is the level's `room`, whatever load it was measured at. Instances
 that get in each other's way have less than that: where a level turns out as it was predicted, what
-other configurations showed of them may narrow its room (`measure.saturation`). Then:
+other configurations showed of them may narrow its room (`measure.saturation`): an upper bound on
+what more load gains is then trusted, and below 15 % taken for nothing. Then:
 
 - A configuration whose upper bound, with all its room, lies below the best's lower bound is done.
 - A level with next to no room is what the configuration can yield: nothing above it is measured.

@@ -230,14 +230,18 @@ def _in_flight(done: Completions, slices: Slices, concurrency: int) -> NDArray[n
 
     That is throughput x mean latency, with the latency of a request counted in the slices in
     which it passed. The last slices are left out where the trace may lack requests that were
-    still on their way when it ended.
+    still on their way when it ended; a run of few rounds is one slice up to there.
     """
     origin = int(done.done_ns[0])
     done_s = (done.done_ns - origin) / 1e9
     sent_s = done_s - done.latency_ms / 1e3
     complete_until = float(sent_s[-concurrency:].min())
     edges = done_s[slices.edges - 1]
+    if edges[-1] > complete_until and len(edges) == 2:  # noqa: PLR2004 - one slice
+        edges[-1] = max(complete_until, edges[0])
     edges = edges[edges <= complete_until]
+    if len(edges) < 2 or edges[-1] <= edges[0]:  # noqa: PLR2004 - a slice has two ends
+        return np.zeros(0)
     passed = _integral(np.sort(sent_s), edges) - _integral(done_s, edges)
     return np.asarray(np.diff(passed) / np.diff(edges))
 

@@ -90,16 +90,21 @@ def _proof_sentence(proof: Proof) -> str:
 
 
 def lead_sentence(found: Answer, model: str) -> str:
-    """Why the first row leads although another one's number is better; empty where none is."""
-    if found.verdict != "proved" or found.kind != "better":
+    """Why the first row leads another one whose number may be better; empty where none is."""
+    if found.kind != "better":
         return ""
     first, *others = (entry for entry in found.ranked if entry.feasible)
-    if found.spared is not None:
+    if found.verdict == "proved" and found.spared is not None:
         return _instead(first, found.spared, model)
     better = [entry for entry in others if entry.score > first.score]
     if not better:
         return ""
     name = config_name(model, max(better, key=lambda entry: entry.score).record)
+    if found.verdict != "proved":
+        return (
+            f"{config_name(model, first.record)} leads because its number is surer; the better "
+            f"one of {name} may be chance."
+        )
     return (
         f"{config_name(model, first.record)} leads because measuring again proved it; the better "
         f"number of {name} comes from a single run."

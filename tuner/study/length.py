@@ -63,6 +63,9 @@ SLOWLY = Care(rounds=6, tail="no", precise=False, windows=5)
 FROM_AFAR = Care(rounds=12, tail="no", precise=False, windows=5)
 """For a level whose configuration is so far from the best that a rough number tells as much."""
 
+_SHORTER = (CLOSELY, FROM_AFAR)
+"""Looks that become `SLOWLY` where requests take so long."""
+
 _MARGIN = 1.4
 """A run that is made longer to hold enough is made this much longer than just enough."""
 
@@ -122,7 +125,7 @@ def first_run(
         case ClosedLoop(concurrency=concurrency) if wait is not None:
             if wait.sure:
                 slow = is_slow(wait.seconds, window_s)
-                rounds = SLOWLY.rounds if slow and care is CLOSELY else care.rounds
+                rounds = SLOWLY.rounds if slow and care in _SHORTER else care.rounds
                 rounds_s = rounds / ROUNDS * fewest_s(wait)
                 return Run(length_s=max(length_s, min(rounds_s, longest_s), fewest_s(wait)))
             if _WINDOW_ROUNDS * wait.seconds > length_s:
@@ -173,7 +176,7 @@ def wanted_s(
         return _LONGER * window_s
     wait = wait_s(steady, level)
     slow = is_slow(wait, window_s)
-    care = SLOWLY if slow and care is CLOSELY else care
+    care = SLOWLY if slow and care in _SHORTER else care
     longest_s = care.windows * window_s
     steady_s = seconds(steady)
     tail_s = _tail_s(steady, care, longest_s)
@@ -222,8 +225,8 @@ def carries(level: Measurement) -> bool:
 def wait_s(steady: Trace, level: Measurement) -> float:
     """How long a client waits for an answer, in s.
 
-    In a short run only the quickest answers have come yet. Little's law tells of the slow ones:
-    they are in flight and not answered.
+    In a short run only the quickest answers have come yet. The throughput tells of the slow ones:
+    by Little's law as many as are not answered are in flight.
     """
     mean_s = float(steady.latency_ms.mean()) / 1e3
     match level.workload.load:

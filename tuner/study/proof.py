@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.judge.lean import AS_GOOD, leaner
-from tuner.judge.rank import cautious, may_beat
+from tuner.judge.rank import may_beat, surest
 from tuner.measure.record import Aborted
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ def front_runners(
     """The configurations whose proof is worth its time, best first; none if yours is the best.
 
     The best one, if it beats the baseline, and of those that its interval leaves as rivals the
-    leanest that comes close to it; where none takes clearly less memory, the next best.
+    leanest that comes close to it; where none is leaner, the next best.
 
     Args:
         ranking: from `judge.rank.rank`, best first.
         baseline: the user's own configuration.
         objective: what is to be improved.
     """
-    better = [r for r in ranking if r.feasible and _beats(r, baseline)]
+    better = [r for r in surest(ranking, objective) if _beats(r, baseline)]
     if not better:
         return ()
-    first, *others = sorted(better, key=lambda r: cautious(r.level, objective), reverse=True)
+    first, *others = better
     rivals = [r for r in others if may_beat(r.level, first.level, objective)]
     close = [r for r in rivals if abs(first.score - r.score) <= AS_GOOD * abs(first.score)]
     second = first

@@ -70,7 +70,7 @@ def try_configuration(
         again: the one level to measure again, for a proof, with what it came to; None climbs the
             ladder.
         start: where the configuration is expected to yield what it can; None where nobody
-            knows. A wrong one costs time and loses nothing: see `load.ladder`.
+            knows. A wrong one costs time, and no more than `load.ladder` allows.
     """
     watch = Stopwatch()
     levels: list[Measurement] = []

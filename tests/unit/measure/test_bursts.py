@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tuner.measure.checks import caveats
+from tuner.measure.checks import caveats, littles_law
 from tuner.measure.measurement import ClosedLoop, Workload
 from tuner.measure.statistics import latency, throughput
 from tuner.measure.trace import Trace
@@ -92,3 +92,22 @@ def test_a_stall_in_the_part_that_was_cut_off_is_named(rng: np.random.Generator)
     assert "littles_law" not in {caveat.code for caveat in alone}
     (found,) = [caveat for caveat in both if caveat.code == "littles_law"]
     assert "cut off" in found.message
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.5])
+def test_clients_that_pause_are_named_in_a_run_of_few_rounds(
+    pause_s: float, rng: np.random.Generator
+) -> None:
+    """64 clients wait 2 s each, and with the pause a fifth of them is not waiting at any time."""
+    clients, rounds = 64, 4
+    waits = rng.uniform(1.8, 2.2, (rounds, clients))
+    done = np.cumsum(waits + pause_s, axis=0) - pause_s + rng.uniform(0, 2, clients)
+    sent = done - waits
+    answered = (done < done[-1].min()).ravel()
+    trace = Trace(
+        sent_ns=(sent.ravel()[answered] * 1e9).astype(np.int64),
+        done_ns=(done.ravel()[answered] * 1e9).astype(np.int64),
+        failed=np.zeros(int(answered.sum()), dtype=np.bool_),
+    )
+    found = littles_law(trace, Workload(load=ClosedLoop(concurrency=clients)))
+    assert (found is not None) == (pause_s > 0)
