@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _MEMORY = ("gpu_memory_peak_mb", "host_memory_peak_mb")
 """Of the GPUs; where there are none, of the host."""
 
-
 _WAIT = "latency_mean_ms"
+"""Of a request, seen from the client."""
 
 _LESS = 0.9
 """What takes less than this share of another's is worth a change."""

@@ -237,10 +237,10 @@ def _in_flight(done: Completions, slices: Slices, concurrency: int) -> NDArray[n
     sent_s = done_s - done.latency_ms / 1e3
     complete_until = float(sent_s[-concurrency:].min())
     edges = done_s[slices.edges - 1]
-    if edges[-1] > complete_until and len(edges) == 2:  # noqa: PLR2004 - one slice
-        edges[-1] = max(complete_until, edges[0])
-    edges = edges[edges <= complete_until]
-    if len(edges) < 2 or edges[-1] <= edges[0]:  # noqa: PLR2004 - a slice has two ends
+    if len(slices.counts) == 1:
+        edges = np.minimum(edges, complete_until)
+    edges = np.unique(edges[edges <= complete_until])
+    if len(edges) == 0:
         return np.zeros(0)
     passed = _integral(np.sort(sent_s), edges) - _integral(done_s, edges)
     return np.asarray(np.diff(passed) / np.diff(edges))
