@@ -180,14 +180,17 @@ def _perf_analyzer(places: Places, folder: Path) -> str:
 
 
 def _gpu() -> Part:
-    driver = driver_version()
-    names = ", ".join(gpu.name for gpu in gpus())
+    driver, here = driver_version(), gpus()
+    serving = ServerOptions(kind=ServerKind.LOCAL).serving_gpus()
+    names = ", ".join(gpu.name for gpu in serving)
     if driver is None:
         told = "no NVIDIA driver answers; models run on the CPU. Install one to tune for a GPU"
-    elif not names:
+    elif not here:
         told = f"driver {driver} shows no GPU; models run on the CPU. Look at it with nvidia-smi"
     else:
-        told = f"{names}, driver {driver}"
+        told = f"{names or 'none'}, driver {driver}"
+    if hidden := len(here) - len(serving):
+        told += f"; CUDA_VISIBLE_DEVICES hides {hidden} of {len(here)} from the embedded server"
     return Part(name="GPU", needed=False, found=bool(names), told=told)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tuner.model.parts import Tensor
     from tuner.model.repository import ModelFolder
     from tuner.request import Request
+    from tuner.server_choice import ServerOptions
     from tuner.servers.port import Server
     from tuner.servers.sdk_container import SdkContainer
     from tuner.telemetry.port import Telemetry
@@ -102,10 +103,10 @@ def parts_for(
             return _loaded(request, remote, here, folder, provides=provides)
         case ServerKind.DOCKER:
             container = docker_server(options, folder, note, provides=provides)
-            return _loaded(request, container, MachineTelemetry(), folder, provides=provides)
+            return _loaded(request, container, _here(options), folder, provides=provides)
         case ServerKind.AUTO | ServerKind.LOCAL:
             local = local_server(options, folder)
-            return _loaded(request, local, MachineTelemetry(), folder, provides=provides)
+            return _loaded(request, local, _here(options), folder, provides=provides)
 
 
 def gate_for(request: Request, model: ModelFolder, folder: Path) -> Gate | None:
@@ -123,6 +124,12 @@ def write_inputs(model: ModelFolder, folder: Path) -> None:
     """Make up requests with what every one has to carry, for a user who brings none."""
     needed = [_input(tensor) for tensor in model.config.inputs if not tensor.optional]
     write_input_data(needed, folder / _INPUTS)
+
+
+def _here(options: ServerOptions) -> MachineTelemetry:
+    """Watches this machine, and of its GPUs those that serve."""
+    chosen = options.chosen_gpus()
+    return MachineTelemetry(None if chosen is None else chosen.uuids)
 
 
 def _loaded(

@@ -155,12 +155,14 @@ def asked_again(
 def _served_again(study: StudyRecord, server: ServerOptions) -> ServerOptions:
     then = study.header.environment
     simulated_then = then.get("server", "").startswith("simulated")
+    if simulated_then:
+        return replace(server, kind=ServerKind.SIM)
     # Unless another kind of server is asked for, it is served as it was.
     as_then = then if server.kind is ServerKind.AUTO else {}
     return replace(
         server,
-        kind=ServerKind.SIM if simulated_then else server.kind,
+        kind=ServerKind(as_then.get("server", server.kind)),
         image=as_then.get("image"),
-        gpus=as_then.get("container_gpus"),
+        gpus=as_then.get("gpus"),
         url=as_then.get("url"),
     )

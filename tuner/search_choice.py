@@ -13,7 +13,6 @@ from tuner.server_choice import ServerKind
 from tuner.space.triton import Bounds, search_space
 from tuner.study.history import seen, tells
 from tuner.telemetry.machine import usable_cores
-from tuner.telemetry.nvml import gpus as installed_gpus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +72,8 @@ def instance_kind(request: Request) -> str:
     match request.server.kind:
         case ServerKind.REMOTE:
             return "KIND_AUTO"  # its machine may be another one
-        case ServerKind.DOCKER:
-            has_gpus = request.server.container_gpus() != "none"
-        case ServerKind.AUTO | ServerKind.LOCAL | ServerKind.SIM:
-            has_gpus = bool(installed_gpus())
-    return "KIND_GPU" if has_gpus else "KIND_CPU"
+        case ServerKind.AUTO | ServerKind.DOCKER | ServerKind.LOCAL | ServerKind.SIM:
+            return "KIND_GPU" if request.server.serving_gpus() else "KIND_CPU"
 
 
 def learnt_from(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from tuner.errors import TunerError, UsageError
+from tuner.gpus import Chosen, Gpu, choose, left_by_cuda
 from tuner.servers.local import LocalServer, free_ports
 from tuner.telemetry.nvml import gpus as installed_gpus
 
@@ -37,7 +39,8 @@ class ServerOptions:
     Attributes:
         kind: what serves.
         image: of the container; None for ours.
-        gpus: of the container, ``all``, ``none`` or ``0,1``; None for all that this machine has.
+        gpus: of this machine, ``all``, ``none`` or ``0,1``; None for all, without those that
+            ``CUDA_VISIBLE_DEVICES`` hides from the embedded server.
         build_args: ``NAME=VALUE`` for our image, where it is built.
         url: of a server that runs already; None for the usual one.
         triton_dir: folder of the embedded server; None for the wheel's.
@@ -60,6 +63,12 @@ class ServerOptions:
         Raises:
             UsageError: an option belongs to another kind of server.
         """
+        kind = self._settled(say)
+        if self.gpus is not None and kind in {ServerKind.REMOTE, ServerKind.SIM}:
+            raise UsageError(f"--gpus belongs to --server docker or local, not {kind.value}.")
+        return kind
+
+    def _settled(self, say: Callable[[str], None]) -> ServerKind:
         needed_by = self._needed_by()
         for option, kind in needed_by.items():
             if kind is not self.kind is not ServerKind.AUTO:
@@ -84,10 +93,30 @@ class ServerOptions:
         """GPUs of a container."""
         return self.gpus or ("all" if installed_gpus() else "none")
 
+    def chosen_gpus(self) -> Chosen | None:
+        """The GPUs that serve, where not all of this machine do; the kind is settled.
+
+        Raises:
+            UsageError: one that was typed is not here.
+        """
+        if self.gpus is not None:
+            return choose(self.gpus, installed_gpus())
+        if self.kind is not ServerKind.LOCAL:
+            return None  # a container is given all, whatever CUDA was told here
+        return left_by_cuda(os.environ.get("CUDA_VISIBLE_DEVICES"), installed_gpus())
+
+    def serving_gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs of this machine that serve; the kind is settled.
+
+        Raises:
+            UsageError: one that was typed is not here.
+        """
+        chosen = self.chosen_gpus()
+        return installed_gpus() if chosen is None else chosen.gpus
+
     def _needed_by(self) -> dict[str, ServerKind]:
         given = {
             "--image": (self.image, ServerKind.DOCKER),
-            "--gpus": (self.gpus, ServerKind.DOCKER),
             "--build-arg": (self.build_args or None, ServerKind.DOCKER),
             "--url": (self.url, ServerKind.REMOTE),
         }
@@ -97,11 +126,16 @@ class ServerOptions:
 def local_server(
     options: ServerOptions, study: Path, choose_ports: Callable[[int], Sequence[int]] = free_ports
 ) -> LocalServer:
-    """Make the embedded server."""
+    """Make the embedded server; its kind is settled.
+
+    Raises:
+        UsageError: a GPU that was typed is not here.
+    """
     return LocalServer(
         study=study,
         triton_dir=options.triton_dir,
         server_python=options.server_python,
+        gpus=options.chosen_gpus(),
         choose_ports=choose_ports,
     )
 

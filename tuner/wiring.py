@@ -26,7 +26,6 @@ from tuner.study.folder import (
 )
 from tuner.study.run import StudyRun
 from tuner.study.spec import StudySpec
-from tuner.telemetry.nvml import gpus as installed_gpus
 from tuner.terminal import note
 
 if TYPE_CHECKING:
@@ -216,7 +215,7 @@ def _require_readings(request: Request, model: ModelFolder) -> None:
         case ServerKind.REMOTE:
             return
         case ServerKind.AUTO | ServerKind.LOCAL | ServerKind.DOCKER:
-            has_gpu = bool(installed_gpus())
+            has_gpu = bool(request.server.serving_gpus())
     limited = [(limit.metric, f"the limit {limit.describe()}") for limit in request.limits]
     wanted = [one for one in (request.objective, request.second) if one is not None]
     for key, what in [

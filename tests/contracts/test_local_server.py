@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tuner.errors import ConfigurationRejected, MachineError, TrialAborted
+from tuner.gpus import Chosen, Gpu
 from tuner.servers.installation import find
 from tuner.servers.interpreter import ask
 from tuner.servers.local import LocalServer, free_ports
@@ -104,6 +105,26 @@ def test_a_server_that_a_signal_ends_while_it_loads_is_rejected_with_the_signal(
     )
     with pytest.raises(ConfigurationRejected, match="signal 9"), serving:
         pass
+
+
+def test_only_the_chosen_gpus_are_shown_to_the_models(
+    study: Path, repository: Path, tmp_path: Path
+) -> None:
+    seen = tmp_path / "seen"
+    model = repository / "light" / "1" / "model.py"
+    model.write_text(
+        f"import os\nopen({str(seen)!r}, 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n",
+        encoding="utf-8",
+    )
+    gpu = Gpu(index=1, uuid="GPU-aaaa", name="H100", memory_total_bytes=None)
+    server = LocalServer(study=study, gpus=Chosen(typed="1", gpus=(gpu,)))
+    serving = server.serving(
+        repository=repository, model="light", log=tmp_path / "log", deadline_s=START_S
+    )
+    with pytest.raises(ConfigurationRejected), serving:  # it has no TritonPythonModel
+        pass
+    assert seen.read_text(encoding="utf-8") == "GPU-aaaa"
+    assert server.describe()["gpus"] == "1"
 
 
 def test_versions_are_those_of_the_server_and_of_what_models_import(study: Path) -> None:

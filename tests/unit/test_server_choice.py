@@ -36,10 +36,9 @@ def test_a_server_that_was_not_named_is_told_with_the_reason(said: list[str]) ->
     [
         (ServerOptions(kind=ServerKind.AUTO, url="127.0.0.1:8000"), ServerKind.REMOTE),
         (ServerOptions(kind=ServerKind.AUTO, image="mine"), ServerKind.DOCKER),
-        (ServerOptions(kind=ServerKind.AUTO, gpus="0"), ServerKind.DOCKER),
         (ServerOptions(kind=ServerKind.AUTO, build_args=("RELEASE=25.01",)), ServerKind.DOCKER),
     ],
-    ids=["url", "image", "gpus", "build-arg"],
+    ids=["url", "image", "build-arg"],
 )
 def test_an_option_of_one_server_chooses_it(
     options: ServerOptions, kind: ServerKind, said: list[str]
@@ -51,12 +50,13 @@ def test_an_option_of_one_server_chooses_it(
 @pytest.mark.parametrize(
     "options",
     [
-        ServerOptions(kind=ServerKind.LOCAL, gpus="all"),
+        ServerOptions(kind=ServerKind.REMOTE, gpus="all"),
+        ServerOptions(kind=ServerKind.SIM, gpus="0"),
         ServerOptions(kind=ServerKind.DOCKER, url="127.0.0.1:8000"),
         ServerOptions(kind=ServerKind.SIM, image="mine"),
         ServerOptions(kind=ServerKind.AUTO, url="127.0.0.1:8000", gpus="all"),
     ],
-    ids=["gpus of local", "url of docker", "image of sim", "two kinds"],
+    ids=["gpus of remote", "gpus of sim", "url of docker", "image of sim", "two kinds"],
 )
 def test_an_option_of_another_server_is_refused(options: ServerOptions, said: list[str]) -> None:
     with pytest.raises(UsageError, match="belong"):
@@ -67,3 +67,13 @@ def test_a_build_argument_has_a_name_and_a_value(tmp_path: Path, said: list[str]
     options = ServerOptions(kind=ServerKind.DOCKER, build_args=("RELEASE",))
     with pytest.raises(UsageError, match="NAME=VALUE"):
         docker_server(options, tmp_path, said.append)
+
+
+@pytest.mark.parametrize("kind", [ServerKind.LOCAL, ServerKind.DOCKER])
+def test_a_gpu_that_is_not_here_is_refused_before_anything_starts(kind: ServerKind) -> None:
+    with pytest.raises(UsageError, match="there is no GPU 99 here"):
+        ServerOptions(kind=kind, gpus="99").serving_gpus()
+
+
+def test_no_gpus_can_be_asked_for_anywhere() -> None:
+    assert ServerOptions(kind=ServerKind.LOCAL, gpus="none").serving_gpus() == ()

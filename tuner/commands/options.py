@@ -58,7 +58,9 @@ ImageOption = Annotated[
 ]
 GpusOption = Annotated[
     str | None,
-    typer.Option("--gpus", help="GPUs of the container: all, none or 0,1; by default all here."),
+    typer.Option(
+        "--gpus", help="GPUs that serve: all, none or 0,1, as nvidia-smi counts; by default all."
+    ),
 ]
 BuildArgOption = Annotated[
     list[str] | None,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
-from tuner.errors import MachineError, UsageError
+from tuner.errors import MachineError
+from tuner.gpus import names_of
 from tuner.process import marks
 from tuner.servers.mounts import linked_from
 
@@ -160,13 +161,10 @@ def device_requests(gpus: str) -> Sequence[DeviceRequest]:
     Raises:
         UsageError: it is none of these.
     """
-    names = [name.strip() for name in gpus.split(",")]
-    if not all(names) or (len(names) > 1 and {"all", "none"} & set(names)):
-        raise UsageError(f"--gpus {gpus} is not `all`, `none` or a list such as 0,1.")
-    match names:
-        case ["none"]:
+    match names_of(gpus):
+        case ():
             return []
-        case ["all"]:
+        case None:
             return [DeviceRequest(count=-1, capabilities=[["gpu"]])]
-        case _:
-            return [DeviceRequest(device_ids=names, capabilities=[["gpu"]])]
+        case names:
+            return [DeviceRequest(device_ids=list(names), capabilities=[["gpu"]])]

@@ -150,7 +150,7 @@ class DockerServer:
                 "server": "docker",
                 "image": self._image,
                 "docker": engine.version,
-                "container_gpus": self._gpus,
+                "gpus": self._gpus,
             }
             if not (self._provides or is_here(engine, self._image)):
                 return {**told, "image_id": "not here yet; a run builds or pulls it"}

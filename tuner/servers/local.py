@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from tuner.gpus import Chosen
     from tuner.servers.port import ModelHost, Server
 
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Triton puts its own; names carry our token
@@ -64,6 +65,7 @@ class LocalServer:
         triton_dir: a folder laid out like NGC's /opt/tritonserver; None for the
             ``nvidia-pytriton`` wheel of this environment.
         server_python: the interpreter that serves Python models; None for this one.
+        gpus: those that serve; None for all that CUDA shows.
         choose_ports: returns so many free ports.
     """
 
@@ -73,11 +75,13 @@ class LocalServer:
         study: Path,
         triton_dir: Path | None = None,
         server_python: Path | None = None,
+        gpus: Chosen | None = None,
         choose_ports: Callable[[int], Sequence[int]] = free_ports,
     ) -> None:
         self._study = study
         self._choose_ports = choose_ports
         self._triton_dir = triton_dir
+        self._gpus = gpus
         # Not resolved: a virtual environment is known by the path of its link.
         self._server_python = Path(
             sys.executable if server_python is None else server_python
@@ -138,7 +142,7 @@ class LocalServer:
         )
 
     def describe(self) -> Mapping[str, str]:
-        """Tell the versions of Triton, of the interpreter, and of what models import.
+        """Tell the versions of Triton, of the interpreter, and of what models import; which GPUs.
 
         Raises:
             MachineError: a part is missing or unfit, with what to do about it.
@@ -163,6 +167,7 @@ class LocalServer:
             "triton": triton,
             "server_python": interpreter.version,
             **interpreter.packages,
+            **({"gpus": self._gpus.typed} if self._gpus and self._gpus.typed else {}),
         }
 
     def clean(self) -> int:
@@ -238,12 +243,14 @@ class LocalServer:
                     _remove(left)
 
     def _environment(self, links: Path) -> dict[str, str]:
-        """Return ours, with the server's interpreter first and its libpython to be found."""
+        """Return ours, with the server's interpreter first, its libpython and its GPUs."""
         env = inherited_environment()
         bin_folder = self._interpreter.path.parent
         env["PATH"] = os.pathsep.join(filter(None, (str(bin_folder), env.get("PATH"))))
         libraries = (str(links / "lib"), env.get("LD_LIBRARY_PATH"))
         env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+        if self._gpus is not None:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus.uuids)
         return env
 
 

@@ -18,7 +18,7 @@ from tuner.telemetry.port import Reading
 from tuner.telemetry.triton_stats import difference, read_stats
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _NOISE_BYTES = 256_000_000
 """The driver's own use goes up and down by less."""
@@ -30,10 +30,14 @@ class MachineTelemetry:
     """Triton's statistics, the server's processes, and NVIDIA's driver where there is one.
 
     What the GPUs hold when this is made is taken for what they hold at rest.
+
+    Args:
+        gpu_uuids: of the GPUs that serve; None for all of this machine.
     """
 
-    def __init__(self) -> None:
-        self._at_rest_bytes = memory_used_bytes()
+    def __init__(self, gpu_uuids: Collection[str] | None = None) -> None:
+        self._gpu_uuids = gpu_uuids
+        self._at_rest_bytes = memory_used_bytes(gpu_uuids)
 
     @contextmanager
     def sampling(
@@ -43,7 +47,7 @@ class MachineTelemetry:
         with ExitStack() as stack:
             before = read_stats(http, model)
             host = stack.enter_context(HostSampler(pid=pid).sampling()) if pid else None
-            gpu = stack.enter_context(GpuSampler(server_pid=pid).sampling())
+            gpu = stack.enter_context(GpuSampler(uuids=self._gpu_uuids, server_pid=pid).sampling())
 
             def reading() -> Reading:
                 use = difference(before, read_stats(http, model))
@@ -64,7 +68,7 @@ class MachineTelemetry:
         while True:
             held = {
                 uuid: used - self._at_rest_bytes.get(uuid, 0)
-                for uuid, used in memory_used_bytes().items()
+                for uuid, used in memory_used_bytes(self._gpu_uuids).items()
             }
             over = {uuid: used for uuid, used in held.items() if used > _NOISE_BYTES}
             if not over:
@@ -78,13 +82,15 @@ class MachineTelemetry:
             time.sleep(_POLL_S)
 
     def describe(self) -> Mapping[str, str]:
-        """Tell the processor, the memory and the GPUs."""
+        """Tell the processor, the memory and the GPUs that serve."""
         described = {
             "processor": _processor(),
             "cores": str(usable_cores()),
             "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         }
-        for number, gpu in enumerate(gpus()):
+        wanted = self._gpu_uuids
+        serving = [gpu for gpu in gpus() if wanted is None or gpu.uuid in wanted]
+        for number, gpu in enumerate(serving):
             described[f"gpu_{number}"] = gpu.name
         return described
 

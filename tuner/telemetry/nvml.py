@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psutil
 import pynvml
 
+from tuner.gpus import Gpu
 from tuner.measure.measurement import Caveat, GpuUse
 from tuner.telemetry.ticker import ticking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 # The driver averages utilisation over 1/6 s to 1 s itself; four looks a second miss little.
 _EVERY_S = 0.25
@@ -35,15 +36,6 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
-    """A GPU of this machine."""
-
-    uuid: str
-    name: str
-    memory_total_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
     """What was seen: one entry a GPU, and what to doubt."""
 
@@ -52,8 +44,8 @@ class GpuReading:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """Return the GPUs of this machine in the driver's order; empty without a driver."""
-    with _devices() as devices:
+    """Return all GPUs of this machine in the driver's order; empty without a driver."""
+    with _devices(None) as devices:
         return tuple(device.gpu for device in devices)
 
 
@@ -63,9 +55,13 @@ def driver_version() -> str | None:
         return str(pynvml.nvmlSystemGetDriverVersion()) if is_there else None
 
 
-def memory_used_bytes() -> dict[str, int]:
-    """Memory in use on each GPU, by UUID; without those that do not tell."""
-    with _devices() as devices:
+def memory_used_bytes(uuids: Collection[str] | None) -> dict[str, int]:
+    """Memory in use on each of these GPUs, by UUID; without those that do not tell.
+
+    Args:
+        uuids: which ones; None for all.
+    """
+    with _devices(uuids) as devices:
         seen = {
             device.gpu.uuid: _or_none(lambda: pynvml.nvmlDeviceGetMemoryInfo(device.handle).used)  # noqa: B023 - called at once
             for device in devices
@@ -75,19 +71,21 @@ def memory_used_bytes() -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuSampler:
-    """Watches every GPU that the driver shows.
+    """Watches GPUs.
 
     Attributes:
+        uuids: which ones; None for every one that the driver shows.
         server_pid: the server's first process on this host, by which others are told from it;
             None looks for no others.
     """
 
+    uuids: Collection[str] | None = None
     server_pid: int | None = None
 
     @contextmanager
     def sampling(self) -> Iterator[GpuReader]:
         """Watch from entry to exit."""
-        with _devices() as devices:
+        with _devices(self.uuids) as devices:
             reader = GpuReader(devices=devices, server_pid=self.server_pid)
             if not devices:
                 yield reader
@@ -197,12 +195,16 @@ def _opened() -> Iterator[bool]:
 
 
 @contextmanager
-def _devices() -> Iterator[tuple[_Device, ...]]:
-    """Open the driver; no devices where there is none."""
+def _devices(uuids: Collection[str] | None) -> Iterator[tuple[_Device, ...]]:
+    """Open the driver; no devices where there is none. ``uuids`` picks some; None takes all."""
     with _opened() as is_there:
         count = (_or_none(pynvml.nvmlDeviceGetCount) or 0) if is_there else 0
         found = (_or_none(lambda: _device(index)) for index in range(count))  # noqa: B023 - called at once
-        yield tuple(device for device in found if device is not None)
+        yield tuple(
+            device
+            for device in found
+            if device is not None and (uuids is None or device.gpu.uuid in uuids)
+        )
 
 
 def _device(index: int) -> _Device:
@@ -211,6 +213,7 @@ def _device(index: int) -> _Device:
     return _Device(
         handle=handle,
         gpu=Gpu(
+            index=index,
             uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
             name=str(pynvml.nvmlDeviceGetName(handle)),
             memory_total_bytes=None if memory is None else int(memory.total),
