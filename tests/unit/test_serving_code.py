@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from serving_checks import CHECKS, EMBEDDING, GENERATION, ServingCode, arguments, loaded
 
+from tuner.load.inputs import TEXTS
 from tuner.model.serving.batching import Ask, answer, pad
 from tuner.model.serving.loading import LoadFailed, load_engine
 from tuner.model.serving.settings import BadConfig, read_settings
-from tuner.model.serving.tokens import ByteTokenizer
+from tuner.model.serving.tokens import ByteTokenizer, WordTokenizer, stand_in
 from tuner.model.serving_code import copy_serving_code, differing, version_folders
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ SMALLER = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
-    "vocab_size": 258,
     "initializer_range": 0.3,
     "init_std": 0.3,
 }
@@ -54,6 +54,7 @@ def test_every_architecture_answers_a_prompt_as_if_it_were_alone(
 ) -> None:
     numbers = json.loads(path.read_text(encoding="utf-8"))
     small = numbers | {key: value for key, value in SMALLER.items() if key in numbers}
+    small["vocab_size"] = min(small["vocab_size"], 1500)
     (tmp_path / "architecture.json").write_text(json.dumps(small), encoding="utf-8")
     embeds = small["model_type"] == "bert"
     settings = read_settings(arguments(EMBEDDING if embeds else GENERATION))
@@ -128,6 +129,48 @@ def test_bytes_are_tokens_and_no_text_is_empty() -> None:
     assert tokenizer.encode("") == [257]
     assert tokenizer.encode("é") == [257, 0xC3, 0xA9]
     assert tokenizer.continuation([257], [0x41, 0x0A, 257, 65000]) == "A<10><257><65000>"
+
+
+GPT_2_TOKENS = {
+    "The first rule of a good measurement is": 8,
+    "Hello": 1,
+    "In the middle of the night the lighthouse keeper heard a sound, and he knew what it was:": 20,
+    "Seven times eight is": 4,
+    "A recipe for bread needs flour, water, salt and": 11,
+    "Once upon a time, in a small town between two rivers, there lived a clockmaker who": 19,
+    "Why is the sky blue?": 6,
+}
+"""Counted with its published vocabulary."""
+
+
+def test_random_weights_get_about_as_many_tokens_as_real_ones() -> None:
+    assert set(GPT_2_TOKENS) < set(TEXTS)
+    tokenizer = stand_in(65024)
+    counts = {text: len(tokenizer.encode(text)) - 1 for text in GPT_2_TOKENS}
+    for text, count in GPT_2_TOKENS.items():
+        assert abs(counts[text] - count) <= 1, text
+    assert sum(counts.values()) == pytest.approx(sum(GPT_2_TOKENS.values()), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a", "__init__(self, x2)", "Grüße, 東京", "12\n\n \t3²", "é"]
+)
+def test_no_part_of_a_text_is_lost_on_the_way_to_its_tokens(text: str) -> None:
+    tokenizer = WordTokenizer(1000)
+    ids = tokenizer.encode(text)
+    assert ids[0] == tokenizer.begin_id
+    assert all(1 < one < 1000 for one in ids[1:])
+    for place in range(len(text)):
+        changed = text[:place] + ("x" if text[place] != "x" else "y") + text[place + 1 :]
+        assert tokenizer.encode(changed) != ids
+
+
+def test_new_words_are_shown_by_their_numbers() -> None:
+    assert WordTokenizer(1000).continuation([1, 2], [7, 65]) == "<7><65>"
+
+
+def test_a_vocabulary_of_bytes_gets_bytes() -> None:
+    assert isinstance(stand_in(258), ByteTokenizer)
 
 
 @pytest.mark.parametrize(("kind", "device"), [("GPU", "cuda:1"), ("CPU", "cpu")])

@@ -12,7 +12,7 @@ import torch
 
 from .embedding import Embedder
 from .generation import Generator
-from .tokens import ByteTokenizer, HubTokenizer
+from .tokens import HubTokenizer, stand_in
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -39,7 +39,7 @@ def load_engine(settings: Settings, folder: Path) -> Generator | Embedder:
     torch.set_num_threads(settings.threads)
     if settings.weights == "dummy":
         network = _dummy(settings, json.loads((folder / ARCHITECTURE).read_text("utf-8")))
-        tokenizer: Tokenizer = ByteTokenizer()
+        tokenizer: Tokenizer = stand_in(network.config.vocab_size)
     else:
         network, tokenizer = _pretrained(settings)
     network.eval()
@@ -74,8 +74,9 @@ def _auto_class(settings: Settings) -> Any:  # noqa: ANN401 - transformers has n
 def _dummy(settings: Settings, architecture: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
     """Build the network with random weights, on its device from the first byte on.
 
-    What a forward pass costs does not depend on the weights' values, so that this tunes a model
-    without its download. The same seed gives the same weights in every instance.
+    What a forward pass costs does not depend on the weights' values, but on the number of tokens,
+    which the stand-in for the tokenizer sees to. So this tunes a model without its download. The
+    same seed gives the same weights in every instance.
     """
     from transformers import AutoConfig
 

@@ -1,11 +1,21 @@
-"""Text to tokens and back: the model's own tokenizer, or bytes where the weights are random."""
+"""Text to tokens and back: the model's own tokenizer, or a stand-in where weights are random."""
 
 from __future__ import annotations
 
+import re
+import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_WORDS_FROM = 1000
+"""Tokens of a vocabulary from which on it has more in it than bytes."""
+
+_LETTERS, _DIGIT, _SIGNS, _SPACES = r" ?[^\W\d_]+", r" ?\d", r" ?(?:[^\w\s]|_)+", r"\s+"
+_WORD = re.compile(f"{_LETTERS}|{_DIGIT}|{_SIGNS}|{_SPACES}")
+_PIECE_BYTES = 8
 
 
 class Tokenizer(Protocol):
@@ -23,11 +33,17 @@ class Tokenizer(Protocol):
         ...
 
 
-class ByteTokenizer:
-    """UTF-8 bytes are the tokens. It needs no file, and fits every vocabulary of 258 or more.
+def stand_in(vocabulary: int) -> Tokenizer:
+    """Return what serves where the weights are random, for a vocabulary of so many tokens.
 
-    No token stops a row: random weights would stop at random, and each row should cost the same.
+    It needs no file. No token stops a row: random weights would stop at random, and each row
+    should cost the same.
     """
+    return ByteTokenizer() if vocabulary < _WORDS_FROM else WordTokenizer(vocabulary)
+
+
+class ByteTokenizer:
+    """UTF-8 bytes are the tokens, as a vocabulary of 258 has no more."""
 
     pad_id = 256
     begin_id = 257
@@ -45,6 +61,43 @@ class ByteTokenizer:
         """
         printable = range(0x20, 0x7F)
         return "".join(chr(token) if token in printable else f"<{token}>" for token in new)
+
+
+class WordTokenizer:
+    """Words are the tokens, longer ones in pieces of eight bytes: a number for each, by its hash.
+
+    What a text costs depends on how many tokens it has. So it becomes about as many as with the
+    vocabulary of a real model: the English requests that are made up come to 71 tokens with this
+    one and to 69 with GPT-2's. Letters beyond ASCII come to fewer here.
+
+    Args:
+        vocabulary: tokens of the network.
+    """
+
+    pad_id = 0
+    begin_id = 1
+    stop_ids: frozenset[int] = frozenset()
+
+    def __init__(self, vocabulary: int) -> None:
+        self._marks = 2
+        self._pieces = vocabulary - self._marks
+
+    def encode(self, text: str) -> list[int]:
+        """Return the beginning mark and the text's pieces, so that no text is empty."""
+        words = [word.encode() for word in _WORD.findall(text)]
+        pieces = [
+            word[start : start + _PIECE_BYTES]
+            for word in words
+            for start in range(0, len(word), _PIECE_BYTES)
+        ]
+        return [
+            self.begin_id,
+            *(self._marks + zlib.crc32(piece) % self._pieces for piece in pieces),
+        ]
+
+    def continuation(self, prompt: Sequence[int], new: Sequence[int]) -> str:  # noqa: ARG002
+        """Show each token as ``<number>``: a hash cannot be read back, and two look different."""
+        return "".join(f"<{token}>" for token in new)
 
 
 class HubTokenizer:
