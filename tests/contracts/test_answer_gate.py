@@ -81,6 +81,21 @@ def test_a_planted_mistake_is_rejected_with_what_shows_it(
         assert fault == "fail_every" or sum(text in shown for text in TEXTS) >= 2
 
 
+@pytest.mark.parametrize("fault", ["swap", "leak"])
+def test_a_planted_mistake_is_found_by_answers_from_another_server(
+    light_model: Path, tmp_path: Path, fault: str
+) -> None:
+    for name in ("right", "wrong"):
+        (tmp_path / name).mkdir()
+    with batching(light_model, tmp_path / "right") as (endpoint, answers):
+        known = answers.check(endpoint, "light")
+    with (
+        batching(light_model, tmp_path / "wrong", **{fault: "true"}) as (endpoint, answers),
+        pytest.raises(ConfigurationRejected, match="another one"),
+    ):
+        answers.check(endpoint, "light", known)
+
+
 @pytest.mark.parametrize("model", ["falcon_tiny", "minilm"])
 def test_the_answers_of_our_models_do_not_depend_on_batch_mates(
     model: str, tmp_path: Path

@@ -43,9 +43,34 @@ class Echo:
 
 def test_each_request_is_asked_alone_once_and_then_all_at_once_in_another_order() -> None:
     echo = Echo()
-    alone_s = Gate(asker=echo, tolerance=STRICT).check(HERE, "m")
+    alone = Gate(asker=echo, tolerance=STRICT).check(HERE, "m")
     assert echo.asked == [[n] for n in range(8)] + [list(reversed(range(8)))]
-    assert 0 <= alone_s < 1
+    assert alone.answers == tuple(answer(text) for (text,) in TEXTS)
+    assert 0 <= alone.took_s < 1
+
+
+def test_what_the_model_answers_alone_is_asked_under_one_configuration_only() -> None:
+    echo = Echo()
+    gate = Gate(asker=echo, tolerance=STRICT)
+    known = gate.check(HERE, "m")
+    echo.asked.clear()
+    assert gate.check(HERE, "m", known) is known
+    assert echo.asked == [list(reversed(range(8)))]
+
+
+def test_answers_that_differ_from_those_of_another_configuration_are_not_wrong_for_that() -> None:
+    before = Gate(asker=Echo(), tolerance=STRICT).check(HERE, "m")
+    other = Echo(adds=lambda _: " in another way")
+    now = Gate(asker=other, tolerance=STRICT).check(HERE, "m", before)
+    assert now.answers == tuple(answer(f"{text} in another way") for (text,) in TEXTS)
+    assert other.asked[1:] == [[n] for n in range(8)] + [list(reversed(range(8)))]
+
+
+def test_a_configuration_that_mixes_up_answers_is_found_by_those_of_another_one() -> None:
+    known = Gate(asker=Echo(), tolerance=STRICT).check(HERE, "m")
+    mixes = Echo(adds=lambda turn: " and noise" if turn < 8 or 16 <= turn < 24 else "")
+    with pytest.raises(ConfigurationRejected, match="together"):
+        Gate(asker=mixes, tolerance=STRICT).check(HERE, "m", known)
 
 
 def test_a_model_that_answers_the_same_request_in_two_ways_is_named_as_that() -> None:

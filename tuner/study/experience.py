@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tuner.measure.measurement import Workload
+    from tuner.study.gate import Alone
 
 _UNSHARED = 4.0
 """Requests that come together share batches and instances. Where nothing is known but the wait of
@@ -53,11 +54,13 @@ class Experience:
     Attributes:
         configurations: fingerprint → what was seen of it.
         answered: fingerprints of those whose answers were found right.
+        alone: how requests that were alone were answered, with any configuration.
         alone_s: the wait of a request that was alone, as last seen with any configuration.
     """
 
     configurations: dict[str, Configuration] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
+    alone: Alone | None = None
     alone_s: float | None = None
 
     def of(self, fingerprint: str) -> Configuration:

@@ -12,6 +12,7 @@ from tuner.measure.agreement import disagreement, unsteady
 
 if TYPE_CHECKING:
     from tuner.load.port import Asker
+    from tuner.measure.agreement import Disagreement
     from tuner.measure.answers import Answer, Tolerance
     from tuner.servers.port import Endpoint
 
@@ -20,6 +21,19 @@ FEWEST = 3
 
 BUDGET_S = 0.4
 """Beyond the fewest, requests are asked one by one for so long; all at once takes less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alone:
+    """How a model answers requests that are alone on its server.
+
+    Attributes:
+        answers: one a request, in the asker's order.
+        took_s: how long one took: the median without the first, cold one.
+    """
+
+    answers: tuple[Answer, ...]
+    took_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,40 +48,57 @@ class Gate:
     asker: Asker
     tolerance: Tolerance
 
-    def check(self, endpoint: Endpoint, model: str) -> float:
+    def check(self, endpoint: Endpoint, model: str, known: Alone | None = None) -> Alone:
         """Ask; it also loads what a server loads with its first requests.
 
         At once, the requests leave in another order than one by one: what a model keeps from
         the request before is then another thing. If something is wrong, one request is repeated
         alone, to tell whether the model answers it in two ways even then.
 
+        Args:
+            endpoint: of the server.
+            model: its name.
+            known: how the same model answered under another configuration. A request that is
+                alone is joined with none, so it is answered alike under all of them: where the
+                answers that were given at once agree with these, nobody has to be asked alone.
+
         Returns:
-            How long a request took that was alone, in s: the median without the first, cold one.
+            What the answers were compared with.
 
         Raises:
             ConfigurationRejected: answers differ, or carry another request's text.
             TrialAborted: no answer came.
         """
-        texts = self.asker.texts
-        alone: list[Answer] = []
-        took_s: list[float] = []
-        begun_s = last_s = time.monotonic()
-        for number in range(len(texts)):
-            alone += self.asker.ask(http=endpoint.http, model=model, numbers=[number])
-            now_s = time.monotonic()
-            took_s.append(now_s - last_s)
-            last_s = now_s
-            if len(alone) >= FEWEST and now_s - begun_s > BUDGET_S:
-                break
-        order = list(reversed(range(len(alone))))
-        together = self.asker.ask(http=endpoint.http, model=model, numbers=order)[::-1]
-        found = disagreement(texts[: len(alone)], alone, together, self.tolerance)
+        if known is not None and self._mistake(endpoint, model, known) is None:
+            return known
+        alone = self._each_alone(endpoint, model)
+        found = self._mistake(endpoint, model, alone)
         if found is not None:
             # The first of three follows another request, whose traces it may carry.
             _, one, two = (self._alone(endpoint, model) for _ in range(3))
-            found = unsteady(texts[0], one, two, self.tolerance) or found
+            found = unsteady(self.asker.texts[0], one, two, self.tolerance) or found
             raise ConfigurationRejected(found.reason, found.evidence)
-        return median(took_s[1:] or took_s)
+        return alone
+
+    def _each_alone(self, endpoint: Endpoint, model: str) -> Alone:
+        answers: list[Answer] = []
+        took_s: list[float] = []
+        begun_s = last_s = time.monotonic()
+        for number in range(len(self.asker.texts)):
+            answers += self.asker.ask(http=endpoint.http, model=model, numbers=[number])
+            now_s = time.monotonic()
+            took_s.append(now_s - last_s)
+            last_s = now_s
+            if len(answers) >= FEWEST and now_s - begun_s > BUDGET_S:
+                break
+        return Alone(answers=tuple(answers), took_s=median(took_s[1:] or took_s))
+
+    def _mistake(self, endpoint: Endpoint, model: str, alone: Alone) -> Disagreement | None:
+        """Ask the same requests at once; what is wrong with the answers, if anything is."""
+        count = len(alone.answers)
+        order = list(reversed(range(count)))
+        together = self.asker.ask(http=endpoint.http, model=model, numbers=order)[::-1]
+        return disagreement(self.asker.texts[:count], alone.answers, together, self.tolerance)
 
     def ask_once(self, endpoint: Endpoint, model: str) -> None:
         """Ask one request, whatever it is answered.

@@ -124,7 +124,9 @@ def _check_answers(
         if fingerprint in experience.answered:
             bench.gate.ask_once(endpoint, bench.model.name)
         else:
-            experience.alone_s = bench.gate.check(endpoint, bench.model.name)
+            alone = bench.gate.check(endpoint, bench.model.name, known=experience.alone)
+            if alone is not experience.alone:
+                experience.alone, experience.alone_s = alone, alone.took_s
             experience.answered.add(fingerprint)
 
 
