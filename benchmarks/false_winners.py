@@ -23,6 +23,7 @@ import numpy as np
 from result_file import Target, add_option, finish, give_way, share_interval
 from simulated_study import Study, default, run_study
 
+from tuner.commands.goals import PROOF_ROUNDS
 from tuner.simulator.cost import CostModel
 
 ALL_THE_SAME = CostModel(
@@ -114,7 +115,8 @@ def main() -> int:
         ],
         settings={
             **{name: getattr(arguments, name) for name in ("studies", "trials", "seed")},
-            **{name: default(name) for name in ("proof_rounds", "window", "precision")},
+            "proof_rounds": PROOF_ROUNDS,
+            **{name: default(name) for name in ("window", "precision")},
             "service": asdict(ALL_THE_SAME),
         },
         details={

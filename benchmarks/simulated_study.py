@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tuner.commands.goals import PROOF_ROUNDS
 from tuner.commands.run import run as command
 from tuner.judge.goal import Objective
 from tuner.judge.parse import parse_share
@@ -165,6 +166,6 @@ def run_study(cost: CostModel, *, seed: int, trials: int) -> Study:
             bench=bench,
             observer=Unwatched(),
         )
-        run.run(trials, proof_rounds=default("proof_rounds"), patience=PATIENCE)
+        run.run(trials, proof_rounds=PROOF_ROUNDS, all_rounds=False, patience=PATIENCE)
         records = store.records()
     return Study(records=records, answer=decide(records, THROUGHPUT, ()))

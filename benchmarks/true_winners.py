@@ -22,6 +22,7 @@ import numpy as np
 from result_file import Target, add_option, finish, give_way, share_interval
 from simulated_study import default, run_study
 
+from tuner.commands.goals import PROOF_ROUNDS
 from tuner.simulator.cost import CostModel
 
 GAIN = 0.05
@@ -115,7 +116,8 @@ def main() -> int:
         [Target(what="power at a true gain of 5 %", value=confirmed / count, low=0.8)],
         settings={
             **{name: getattr(arguments, name) for name in ("studies", "trials", "seed")},
-            **{name: default(name) for name in ("proof_rounds", "window", "precision")},
+            "proof_rounds": PROOF_ROUNDS,
+            **{name: default(name) for name in ("window", "precision")},
             "service": asdict(FIVE_PERCENT),
         },
         details={

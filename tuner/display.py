@@ -27,6 +27,7 @@ from tuner.study.events import (
     LevelStarted,
     PhaseStarted,
     ProofStarted,
+    ProofSure,
     SearchEnded,
     StudyOpened,
     TrialEnded,
@@ -104,8 +105,16 @@ class Display:
             case SearchEnded():
                 self._trials = self._position = 0  # none of the search is left
                 self._say(event.reason)
+            case ProofStarted() | ProofSure():
+                self._prove(event)
+
+    def _prove(self, event: ProofStarted | ProofSure) -> None:
+        match event:
             case ProofStarted():
                 self._proofs_left = event.trials
+            case ProofSure():
+                self._proofs_left = 0
+                self._say(f"{event.rounds} of {event.of} rounds of proof leave no doubt.")
 
     def _open(self, event: StudyOpened) -> None:
         self._trials = event.trials

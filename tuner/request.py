@@ -39,6 +39,7 @@ class Request:
         studies: where studies are kept.
         trials: configurations to measure in all.
         proof_rounds: how often the best and the user's own are measured again in turn.
+        all_rounds: even where fewer leave no doubt.
         time_limit_s: for all of it, over all sessions; None for none.
         patience: so many proposals in a row that promise nothing end the search; 0 for never.
         objective: what to improve.
@@ -70,6 +71,7 @@ class Request:
     studies: Path
     trials: int
     proof_rounds: int
+    all_rounds: bool
     time_limit_s: float | None
     patience: int
     objective: Objective
@@ -126,6 +128,7 @@ def asked_again(
         studies=studies,
         trials=len(study.trials),
         proof_rounds=0,
+        all_rounds=True,
         time_limit_s=None,
         patience=0,
         objective=spec.objective,

@@ -23,7 +23,7 @@ from tuner.simulator.batcher import SimConfig
 from tuner.simulator.cost import FILE_NAME, CostModel
 from tuner.space.triton import Bounds, search_space
 from tuner.study.bench import Bench
-from tuner.study.events import PhaseStarted, SearchEnded, StudyOpened, TrialEnded
+from tuner.study.events import PhaseStarted, ProofSure, SearchEnded, StudyOpened, TrialEnded
 from tuner.study.gate import Gate
 from tuner.study.run import LOOK_FOR_DRIFT_AFTER, StudyRun
 from tuner.study.spec import StudySpec
@@ -224,6 +224,23 @@ def test_the_end_of_a_trial_comes_with_the_level_that_speaks_for_it(
     (ended,) = (event for event in listener.heard if isinstance(event, TrialEnded))
     assert ended.spoken is not None
     assert ended.spoken == lab.found().ranked[0]
+
+
+def test_a_proof_ends_with_the_rounds_that_leave_no_doubt_unless_all_are_asked_for(
+    lab: Lab,
+) -> None:
+    listener = Listener()
+    lab.observer = listener
+    lab.session().run(4, proof_rounds=5, all_rounds=False)
+    found = lab.found()
+    assert (found.kind, found.verdict) == ("better", "proved")
+    assert {number for _, number, _ in lab.proofs()} == {0, 1, 2}
+    assert ProofSure(rounds=3, of=5) in listener.heard
+
+    lab.session().run(4, proof_rounds=5, all_rounds=False)
+    assert {number for _, number, _ in lab.proofs()} == {0, 1, 2}, "the same line adds nothing"
+    lab.session().run(4, proof_rounds=5)
+    assert {number for _, number, _ in lab.proofs()} == {0, 1, 2, 3, 4}
 
 
 def test_rounds_that_are_added_later_are_new_ones_for_all(lab: Lab) -> None:

@@ -24,6 +24,7 @@ REQUEST = Request(
     studies=Path("studies"),
     trials=30,
     proof_rounds=4,
+    all_rounds=True,
     time_limit_s=None,
     patience=3,
     objective=Objective(metric="throughput_per_s"),

@@ -17,6 +17,9 @@ from tuner.study.length import carried_per_s
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+PROOF_ROUNDS = 5
+"""Four prove a true gain of 5 % in 79 of 100 studies, five in 92."""
+
 
 def read_limits(
     limits: Sequence[str] | None,
@@ -98,14 +101,17 @@ def read_patience(patience: int | None, sampler: Sampler, *, front: bool) -> int
     return 0
 
 
-def check_proof_rounds(rounds: int) -> None:
-    """Refuse rounds that cost time and can prove nothing.
+def read_proof_rounds(rounds: int | None) -> int:
+    """Rounds of proof at the most, and refuse those that cost time and can prove nothing.
 
     Raises:
         UsageError: there are some, and too few.
     """
+    if rounds is None:
+        return PROOF_ROUNDS
     if 0 < rounds < FEWEST_ROUNDS:
         raise UsageError(
             f"--proof-rounds {rounds} cannot prove anything: an interval from fewer than "
             f"{FEWEST_ROUNDS} rounds is of no use. Name {FEWEST_ROUNDS} or more, or 0 for none."
         )
+    return rounds

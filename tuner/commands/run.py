@@ -10,12 +10,13 @@ import typer
 
 from tuner import wiring
 from tuner.commands.goals import (
+    PROOF_ROUNDS,
     carries,
-    check_proof_rounds,
     read_limits,
     read_objectives,
     read_open_loop,
     read_patience,
+    read_proof_rounds,
 )
 from tuner.commands.options import (
     REPORTS,
@@ -64,13 +65,13 @@ def run(  # noqa: PLR0913 - one parameter an option
         int, typer.Option(min=1, help="Configurations to measure at the most, yours included.")
     ] = 30,
     proof_rounds: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=0,
             help="How often the best and yours are measured again, in turn, at the end; 3 at "
-            "least, or 0 for no proof.",
+            f"least, or 0 for no proof. By default {PROOF_ROUNDS}, or fewer that leave no doubt.",
         ),
-    ] = 5,
+    ] = None,
     time_limit: Annotated[
         str | None,
         typer.Option(help="Time for all of it, the proof included, such as 15m or 2h."),
@@ -182,7 +183,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     if open_loop is not None:
         limits.append(carries(open_loop, request_batch))
     first, second = read_objectives(objective, open_loop)
-    check_proof_rounds(proof_rounds)
+    rounds = read_proof_rounds(proof_rounds)
     if dry_run and json:
         raise UsageError("--dry-run measures nothing that --json could print; leave one out.")
     _check_models(models, repository, study)
@@ -196,7 +197,8 @@ def run(  # noqa: PLR0913 - one parameter an option
             repository=repository,
             studies=studies,
             trials=trials,
-            proof_rounds=proof_rounds,
+            proof_rounds=rounds,
+            all_rounds=proof_rounds is not None,
             time_limit_s=None if time_limit is None else parse_time(time_limit),
             patience=read_patience(patience, sampler, front=second is not None),
             objective=first,
@@ -256,6 +258,7 @@ def _run_one(request: Request, reports: Path, *, json: bool) -> StudyRecord:
         lambda run: run.run(
             request.trials,
             proof_rounds=request.proof_rounds,
+            all_rounds=request.all_rounds,
             time_limit_s=request.time_limit_s,
             patience=request.patience,
         ),

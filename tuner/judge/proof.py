@@ -211,6 +211,20 @@ def gain_over(this: Proof, other: Proof, objective: Objective) -> Estimate | Non
     return _paired(pairs, objective, _TAIL)
 
 
+def gain_at(proof: Proof, objective: Objective, *, tail: float) -> Estimate | None:
+    """A candidate's gain over the default, with an interval that misses it with another chance.
+
+    Args:
+        proof: of the candidate.
+        objective: what is compared.
+        tail: chance that the interval misses the true gain, to both sides together.
+
+    Returns:
+        None below two pairs, and where the default misses a limit.
+    """
+    return _gain(proof.rounds, objective, tail) if proof.default_feasible else None
+
+
 def _gain(rounds: Sequence[Round], objective: Objective, tail: float) -> Estimate | None:
     return _paired([pair for one in rounds if (pair := one.pair)], objective, tail)
 

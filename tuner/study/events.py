@@ -104,6 +104,14 @@ class SearchEnded:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofSure:
+    """The proof ends early, as more rounds would change nothing."""
+
+    rounds: int
+    of: int
+
+
 Event: TypeAlias = (
     Cleaned
     | StudyOpened
@@ -114,6 +122,7 @@ Event: TypeAlias = (
     | TrialEnded
     | SearchEnded
     | ProofStarted
+    | ProofSure
 )
 
 

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tuner.errors import TunerError, UsageError
+from tuner.judge.proof import FEWEST_ROUNDS
+from tuner.judge.sure import is_sure
 from tuner.judge.verdict import decide
 from tuner.measure.record import Rejected
 from tuner.study.budget import Budget, out_of_patience, out_of_time, spent_s
-from tuner.study.events import ProofStarted, SearchEnded, StudyOpened
+from tuner.study.events import ProofStarted, ProofSure, SearchEnded, StudyOpened
 from tuner.study.history import first_weight, seen, seen_along_front, tells
 from tuner.study.ledger import Ledger
 from tuner.study.measurable import require_measurable
@@ -83,6 +85,7 @@ class StudyRun:
         trials: int,
         *,
         proof_rounds: int,
+        all_rounds: bool = True,
         time_limit_s: float | None = None,
         patience: int = 0,
     ) -> None:
@@ -91,6 +94,7 @@ class StudyRun:
         Args:
             trials: configurations in all, those of earlier sessions included.
             proof_rounds: how often the best and the user's own are measured again in turn.
+            all_rounds: even where fewer leave no doubt (`judge.sure`).
             time_limit_s: for all sessions together, the proof included; None for none.
             patience: so many proposals in a row that promise nothing end the search; 0 for never.
 
@@ -102,6 +106,7 @@ class StudyRun:
         budget = Budget(
             trials=trials,
             proof_rounds=proof_rounds,
+            all_rounds=all_rounds,
             time_limit_s=time_limit_s,
             patience=patience,
         )
@@ -114,7 +119,7 @@ class StudyRun:
             reason = self._search(budget)
             self._store.end_search(reason)
             self._observer.on(SearchEnded(reason=reason))
-            self._prove(proof_rounds)
+            self._prove(budget)
 
     def verify(self, rounds: int) -> None:
         """Measure the winner and the user's own configuration again in turn, in new rounds.
@@ -138,7 +143,9 @@ class StudyRun:
         number = 1 + max((record.verification or 0 for record in records), default=0)
         with self._working():
             self._open(self._ledger.done, proofs=2 * rounds)
-            self._measure_in_turn((found.chosen,), found.default, rounds, verification=number)
+            self._measure_in_turn(
+                (found.chosen,), found.default, rounds, all_rounds=True, verification=number
+            )
 
     def _open(self, trials: int, *, proofs: int, limit_s: float | None = None) -> None:
         spec, known_s = self._ledger.spec, self._store.wall_clock_s
@@ -203,14 +210,14 @@ class StudyRun:
             return f"{ledger.done} trials are done; {budget.trials} were asked for."
         return f"{ledger.done} of {budget.trials} trials are done."
 
-    def _prove(self, rounds: int) -> None:
+    def _prove(self, budget: Budget) -> None:
         """Measure the front-runners and the user's own configuration again, in turn."""
-        spec, baseline = self._ledger.spec, self._ledger.baseline
+        spec, baseline, rounds = self._ledger.spec, self._ledger.baseline, budget.proof_rounds
         if baseline is None:
             return
         runners = front_runners(self._ledger.ranking, baseline, spec.objective)
         if runners:
-            self._measure_in_turn(runners, baseline, rounds)
+            self._measure_in_turn(runners, baseline, rounds, all_rounds=budget.all_rounds)
         elif rounds and self._ledger.since_baseline:
             self._look_for_drift()
 
@@ -219,6 +226,8 @@ class StudyRun:
         runners: Sequence[Ranked],
         baseline: Ranked,
         rounds: int,
+        *,
+        all_rounds: bool,
         verification: int | None = None,
     ) -> None:
         announced = False
@@ -230,6 +239,10 @@ class StudyRun:
             session_from=self._session_from,
             verification=verification,
         ):
+            done = turn.position - 1
+            if not all_rounds and done >= FEWEST_ROUNDS and self._is_sure(runners, baseline):
+                self._observer.on(ProofSure(rounds=done, of=rounds))
+                return
             if not announced:
                 left = (rounds - turn.position + 1) * (1 + len(runners))
                 self._observer.on(ProofStarted(trials=left))
@@ -253,6 +266,11 @@ class StudyRun:
                     f"compare with: {record.outcome.reason}"
                 )
             return  # what cannot serve has lost
+
+    def _is_sure(self, runners: Sequence[Ranked], baseline: Ranked) -> bool:
+        spec = self._ledger.spec
+        own = [record for record in self._ledger.records if record.verification is None]
+        return is_sure(own, runners, spec.objective, spec.limits, default=baseline)
 
     def _look_for_drift(self) -> None:
         """Measure the user's own configuration again at the load that speaks for it."""

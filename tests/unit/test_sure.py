@@ -1,0 +1,121 @@
+"""When the rounds of a proof are enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import report_studies as studies
+
+from tuner.judge.goal import Limit, Objective
+from tuner.judge.rank import Ranked, rank
+from tuner.judge.sure import is_sure
+from tuner.measure.record import Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.measure.measurement import Measurement
+    from tuner.measure.record import TrialRecord
+
+THROUGHPUT = Objective(metric="throughput_per_s")
+WITHIN = (Limit(metric="latency_p99_ms", bound=100.0),)
+FIRST, SECOND = 1, 2
+
+
+def level(throughput_per_s: float, p99_ms: float = 50.0) -> Measurement:
+    return studies.level(8, throughput_per_s, p99_ms)
+
+
+def again(
+    rounds: Sequence[Sequence[Measurement | Rejected]], of: Sequence[int] = (FIRST, SECOND, 0)
+) -> list[TrialRecord]:
+    """Proof rounds: one row a round, one column a configuration, the default last."""
+    return [
+        studies.trial(
+            10 + len(of) * number + place,
+            one if isinstance(one, Rejected) else [one],
+            role="proof",
+            replicate_of=of[place],
+            proof_round=number,
+        )
+        for number, row in enumerate(rounds)
+        for place, one in enumerate(row)
+    ]
+
+
+def sure(
+    rounds: Sequence[Sequence[Measurement | Rejected]], limits: tuple[Limit, ...] = ()
+) -> bool:
+    """Whether these rounds are enough for a study of three configurations."""
+    values = (100.0, 900.0, 880.0)
+    searched = [
+        studies.trial(n, [level(value)], role="search" if n else "baseline")
+        for n, value in enumerate(values)
+    ]
+    entries: dict[int, Ranked] = {
+        entry.record.number: entry for entry in rank(searched, THROUGHPUT, limits)
+    }
+    runners = [entries[FIRST], entries[SECOND]]
+    trials = [*searched, *again(rounds)]
+    return is_sure(trials, runners, THROUGHPUT, limits, default=entries[0])
+
+
+def of_throughput(*rows: Sequence[float]) -> list[list[Measurement]]:
+    return [[level(value) for value in row] for row in rows]
+
+
+PLAIN = of_throughput((900, 700, 100), (905, 704, 101), (895, 690, 98))
+
+
+def test_a_gain_of_many_times_is_plain_after_three_rounds() -> None:
+    assert sure(PLAIN)
+
+
+def test_two_rounds_are_never_enough() -> None:
+    assert not sure(PLAIN[:2])
+
+
+def test_a_gain_that_three_rounds_could_show_by_chance_takes_them_all() -> None:
+    """Proved at 95 %, and by far not at 99.9 %."""
+    assert not sure(of_throughput((110, 109.5, 100), (112, 111, 101), (109, 108.8, 99.5)))
+
+
+def test_what_is_surely_no_better_than_the_default_needs_no_more_rounds_either() -> None:
+    assert sure(of_throughput((50, 20, 100), (50.5, 20.1, 101), (49, 19.9, 99)))
+
+
+def test_of_two_winners_that_may_differ_by_more_than_counts_more_rounds_tell() -> None:
+    assert not sure(of_throughput((900, 850, 100), (880, 905, 101), (930, 860, 98)))
+
+
+def test_of_two_winners_that_are_surely_nearly_as_good_no_more_rounds_are_needed() -> None:
+    assert sure(of_throughput((900, 890, 100), (905, 896, 101), (895, 889, 98)))
+
+
+def test_a_candidate_that_cannot_serve_any_more_is_done_with() -> None:
+    gone = Rejected(reason="gone", evidence="")
+    assert sure([[row[0], gone, row[2]] for row in PLAIN])
+
+
+@pytest.mark.parametrize(
+    ("p99_ms", "enough"),
+    [((50, 50, 50), True), ((150, 150, 150), True), ((50, 150, 50), False)],
+    ids=["always kept", "never kept", "kept in two of three"],
+)
+def test_a_limit_that_is_kept_in_some_rounds_takes_them_all(
+    p99_ms: Sequence[float],
+    enough: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    rounds = [[level(900, p99), row[1], row[2]] for p99, row in zip(p99_ms, PLAIN, strict=True)]
+    assert sure(rounds, WITHIN) is enough
+
+
+def test_looking_early_hardly_makes_a_false_winner_likelier() -> None:
+    """Configurations that are all alike, 5 % between servers: three rounds are hardly ever it."""
+    noise = np.random.default_rng(0)
+    ended = sum(
+        sure(of_throughput(*np.exp(noise.normal(0.0, 0.05, (3, 3))).tolist())) for _ in range(1000)
+    )
+    assert ended <= 5
