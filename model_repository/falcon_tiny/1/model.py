@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .batching import Ask, BadRequest, answer
-from .loading import load_engine
 from .settings import read_settings
 
 
@@ -17,9 +17,18 @@ class TritonPythonModel:
     """One instance of the model; each instance is a process with its own weights."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the network onto the device that Triton gave to this instance."""
+        """Load the network onto the device that Triton gave to this instance.
+
+        What is imported lasts. Looking through it for garbage, over and over, would be a sixth
+        of the start, and would go on to take its time from requests.
+        """
+        gc.disable()
+        from .loading import load_engine
+
         self.settings = read_settings(args)
         self.engine: Any = load_engine(self.settings, Path(__file__).parent)
+        gc.freeze()
+        gc.enable()
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer all requests in one batch, in their order, each with its own texts only."""
