@@ -9,9 +9,9 @@ plain ends early, such as a gain of fifty times; one of a few per cent takes all
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING
 
+from tuner.judge.lean import leanest_as_good
 from tuner.judge.proof import FEWEST_ROUNDS, gain_at, gain_over, proofs
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def is_sure(
 ) -> bool:
     """Whether the rounds so far tell all that the proof is for.
 
-    That is of each candidate whether it is better than the default and keeps the limits, and of
-    those that are proved which one it is to be: one is better, or neither by as much as a tenth.
+    That is of each candidate whether it is better than the default and keeps the limits, and that
+    none of them is better by a tenth than the one that is chosen.
 
     Args:
         trials: of the study, without those of `tune verify`.
@@ -46,12 +46,17 @@ def is_sure(
         limits: what has to be kept.
         default: the user's own configuration.
     """
-    found = {proof.number: proof for proof in proofs(trials, objective, limits, default=default)}
-    known = [found[r.record.number] for r in runners if r.record.number in found]
+    entries = {runner.record.number: runner for runner in runners}
+    found = proofs(trials, objective, limits, default=default)
+    known = [proof for proof in found if proof.number in entries]
     if len(known) < len(runners) or not all(_is_plain(proof, objective) for proof in known):
         return False
     proved = [proof for proof in known if proof.standing == "proved"]
-    return all(_are_told_apart(*pair, objective) for pair in combinations(proved, 2))
+    if not proved:
+        return True
+    leaner = leanest_as_good(proved[0], proved, entries, objective)
+    chosen = proved[0] if leaner is None else leaner[0]
+    return all(_is_no_loss(chosen, other, objective) for other in proved if other is not chosen)
 
 
 def _is_plain(proof: Proof, objective: Objective) -> bool:
@@ -66,9 +71,7 @@ def _is_plain(proof: Proof, objective: Objective) -> bool:
     return gain is not None and (gain.low > 0 or gain.high < 0)
 
 
-def _are_told_apart(one: Proof, other: Proof, objective: Objective) -> bool:
-    """Whether one is better than the other, or neither by so much that it is worth the time."""
-    gain = gain_over(one, other, objective)
-    if gain is None:
-        return False
-    return gain.low > 0 or gain.high < 0 or max(gain.high, -gain.low) <= _NEARLY
+def _is_no_loss(chosen: Proof, other: Proof, objective: Objective) -> bool:
+    """Whether the other is not better by so much that it would be worth more rounds."""
+    gain = gain_over(other, chosen, objective)
+    return gain is not None and gain.high <= _NEARLY
