@@ -57,6 +57,18 @@ def test_the_columns_of_the_tutorial_stay_on_a_machine_without_a_gpu_and_show_a_
     assert {row.cells[3].text for row in summary.rows} == {"1:CPU", "2:CPU"}
 
 
+def test_a_trial_that_measured_nothing_was_to_run_where_the_others_ran() -> None:
+    """Trials 3 and 8 have no level; KIND_AUTO is a GPU, as this study had one."""
+    study = studies.gpu_study()
+    auto = [
+        replace(trial, config_pbtxt=trial.config_pbtxt.replace("KIND_GPU", "KIND_AUTO"))
+        for trial in study.trials
+    ]
+    knobs = {step.number: step.knobs for step in build(replace(study, trials=tuple(auto))).steps}
+    assert knobs[3].endswith("6:GPU")
+    assert knobs[8].endswith("1:GPU")
+
+
 def test_configurations_are_ranked_best_first_and_named_by_their_trial() -> None:
     report = build(studies.gpu_study())
 

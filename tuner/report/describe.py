@@ -16,6 +16,8 @@ from tuner.space.triton import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tuner.measure.measurement import Measurement, Workload
     from tuner.measure.record import Params, TrialRecord
 
@@ -48,9 +50,20 @@ def queue_delay(params: Params) -> Cell:
     return Cell(text=str(value), value=value)
 
 
-def instances(record: TrialRecord, level: Measurement | None) -> Cell:
-    """How many copies of the model ran, by kind, such as ``3:GPU`` or ``2:GPU + 1:CPU``."""
-    gpus = len(level.gpus) if level is not None else 0
+def gpus_of(trials: Iterable[TrialRecord]) -> int:
+    """How many GPUs served in a study, as any of its levels shows."""
+    return max((len(level.gpus) for trial in trials for level in trial.outcome.levels), default=0)
+
+
+def instances(record: TrialRecord, level: Measurement | None, *, gpus: int = 0) -> Cell:
+    """How many copies of the model ran, by kind, such as ``3:GPU`` or ``2:GPU + 1:CPU``.
+
+    Args:
+        record: of the configuration.
+        level: that was measured of it; None where none was.
+        gpus: so many served where there is no level to tell.
+    """
+    gpus = len(level.gpus) if level is not None else gpus
     try:
         config = ModelConfig.parse(record.config_pbtxt, path=Path("config.pbtxt"))
     except ConfigSyntaxError:
@@ -80,13 +93,16 @@ def load_words(workload: Workload) -> str:
     return f"concurrency {shown}" if closed else f"{shown} requests/s"
 
 
-def knobs(record: TrialRecord, level: Measurement | None = None) -> str:
-    """A configuration in one line, such as ``batch 16, batching on (1000 µs), 3:GPU``."""
+def knobs(record: TrialRecord, level: Measurement | None, *, gpus: int = 0) -> str:
+    """A configuration in one line, such as ``max batch 16, dynamic batching, 1000 µs, 3:GPU``.
+
+    The arguments are those of `instances`.
+    """
     batching = "no dynamic batching"
     if record.params.get(DYNAMIC_BATCHING, False):
         batching = f"dynamic batching, {queue_delay(record.params).text} µs"
     size = max_batch_size(record.params).text
-    return f"max batch {size}, {batching}, {instances(record, level).text}"
+    return f"max batch {size}, {batching}, {instances(record, level, gpus=gpus).text}"
 
 
 def _kind(kind: str, gpus: int) -> str:

@@ -47,7 +47,7 @@ class Step:
 
 def history(study: StudyRecord) -> tuple[Step, ...]:
     """Every trial of the search; those that measure a configuration again are left out."""
-    spec = study.header.spec
+    spec, gpus = study.header.spec, describe.gpus_of(study.trials)
     steps: list[Step] = []
     top: Ranked | None = None
     for trial in study.trials:
@@ -57,11 +57,13 @@ def history(study: StudyRecord) -> tuple[Step, ...]:
         if judged is not None and judged.feasible and (top is None or judged.score > top.score):
             top = judged
         best = None if top is None else spec.objective.read(top.level)
-        steps.append(_step(trial, judged, best, spec))
+        steps.append(_step(trial, judged, best, spec, gpus=gpus))
     return tuple(steps)
 
 
-def _step(trial: TrialRecord, judged: Ranked | None, best: float | None, spec: StudySpec) -> Step:
+def _step(
+    trial: TrialRecord, judged: Ranked | None, best: float | None, spec: StudySpec, *, gpus: int
+) -> Step:
     match trial.outcome:
         case Measured():
             feasible = judged is not None and judged.feasible
@@ -74,7 +76,7 @@ def _step(trial: TrialRecord, judged: Ranked | None, best: float | None, spec: S
     return Step(
         number=trial.number,
         name=describe.config_name(spec.model, trial),
-        knobs=describe.knobs(trial, level),
+        knobs=describe.knobs(trial, level, gpus=gpus),
         proposal=trial.proposal,
         status=status,
         value=None if level is None else spec.objective.row.read(level),
