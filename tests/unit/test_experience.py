@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 from tuner.study.experience import Wait, expected_wait
-from tuner.study.length import CLOSELY, FROM_AFAR, SCREENING, Run, first_run
+from tuner.study.length import CLOSELY, FROM_AFAR, SCREENING, Run, first_run, is_slow
 
 WINDOW_S = 4.0
 MANY = Workload(load=ClosedLoop(concurrency=256))
@@ -60,6 +60,12 @@ def test_a_slow_level_is_looked_at_from_afar_no_longer_than_closely() -> None:
         for care in (CLOSELY, FROM_AFAR)
     )
     assert afar == closely
+
+
+def test_waits_of_which_few_fit_into_a_window_are_counted_in_rounds() -> None:
+    """To a precision, a single client of half a second would be watched for twenty."""
+    assert is_slow(0.55, WINDOW_S)
+    assert not is_slow(0.45, WINDOW_S)
 
 
 def test_a_slow_level_is_screened_in_fewer_rounds() -> None:

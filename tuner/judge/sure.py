@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from tuner.measure.record import TrialRecord
 
 _TAIL = 0.001
-_NEARLY = 0.1
+_MORE = 0.25
+"""Winners come close to each other when they are chosen for the proof. Rounds are for what would
+gain that much more; which of two equals it is to be is not worth them."""
 
 
 def is_sure(
@@ -37,7 +39,7 @@ def is_sure(
     """Whether the rounds so far tell all that the proof is for.
 
     That is of each candidate whether it is better than the default and keeps the limits, and that
-    none of them is better by a tenth than the one that is chosen.
+    none of them is better by a quarter than the one that is chosen.
 
     Args:
         trials: of the study, without those of `tune verify`.
@@ -74,4 +76,4 @@ def _is_plain(proof: Proof, objective: Objective) -> bool:
 def _is_no_loss(chosen: Proof, other: Proof, objective: Objective) -> bool:
     """Whether the other is not better by so much that it would be worth more rounds."""
     gain = gain_over(other, chosen, objective)
-    return gain is not None and gain.high <= _NEARLY
+    return gain is not None and gain.high <= _MORE

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 """Answers that each client has to get: the first round is cut off, and of the last one nobody
-knows how much was done. With fewer, intervals of a whole throughput are no rarity."""
+knows how much was done. With four, bursts of several instances push the value up by 20 %."""
+
+_SLOW_ROUNDS = 8
+"""Where so many rounds fill a window, rounds are measured instead of windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,7 @@ FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
 """For a level that may be the answer where a p99 is an objective or a limit."""
 
 SLOWLY = Care(rounds=6, tail="no", precise=False, windows=5)
-"""The close look at a level whose requests take so long that `ROUNDS` fill a window."""
+"""The close look at a level whose requests take so long that `_SLOW_ROUNDS` fill a window."""
 
 FROM_AFAR = Care(rounds=12, tail="no", precise=False, windows=5)
 """For a level whose configuration is so far from the best that a rough number tells as much."""
@@ -136,8 +139,8 @@ def first_run(
 
 
 def is_slow(wait_s: float, window_s: float) -> bool:
-    """Whether the fewest rounds already fill a window."""
-    return ROUNDS * wait_s > window_s
+    """Whether so few rounds fit into a window that they are what is counted."""
+    return _SLOW_ROUNDS * wait_s > window_s
 
 
 def fewest_s(wait: Wait) -> float:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tuner.study.events import Observer
     from tuner.study.storage import StudyStore
 
-LOOK_FOR_DRIFT_AFTER = 10
+LOOK_FOR_DRIFT_AFTER = 15
 """After so many configurations the user's own is measured again in between."""
 
 
