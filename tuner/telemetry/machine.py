@@ -13,7 +13,7 @@ import psutil
 
 from tuner.errors import TrialAborted
 from tuner.telemetry.host import HostSampler
-from tuner.telemetry.nvml import GpuSampler, gpus, memory_used_bytes
+from tuner.telemetry.nvml import GpuSampler, driver_version, gpus, memory_used_bytes
 from tuner.telemetry.port import Reading
 from tuner.telemetry.triton_stats import difference, read_stats
 
@@ -82,7 +82,7 @@ class MachineTelemetry:
             time.sleep(_POLL_S)
 
     def describe(self) -> Mapping[str, str]:
-        """Tell the processor, the memory and the GPUs that serve."""
+        """Tell the processor, the memory, and the GPUs that serve with their driver."""
         described = {
             "processor": _processor(),
             "cores": str(usable_cores()),
@@ -92,6 +92,8 @@ class MachineTelemetry:
         serving = [gpu for gpu in gpus() if wanted is None or gpu.uuid in wanted]
         for number, gpu in enumerate(serving):
             described[f"gpu_{number}"] = gpu.name
+        if serving and (driver := driver_version()):
+            described["gpu_driver"] = driver
         return described
 
 
