@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import numpy as np
 
 from tuner.measure.measurement import Caveat, ClosedLoop, OpenLoop
+from tuner.measure.percentiles import PERCENTILES
 from tuner.measure.slices import completions, cut
 from tuner.measure.stationarity import shift
-from tuner.measure.statistics import PERCENTILES, requests_needed
+from tuner.measure.statistics import requests_needed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,12 +12,8 @@ the spread is taken between slices, not between requests.
   times for that, but each client a few times, Little's law: the requests in flight over their mean
   latency. Whichever burst falls into the run, that is the rate at which clients come back.
 - Mean latency: a ratio estimator over slices, with Student's t.
-- In both, slices that still resemble their neighbours widen the interval by the factor
-  ``(1 + r) / (1 - r)`` of an autoregressive process with the lag-1 correlation r, as in
-  Steiger et al., «ASAP3: a batch means procedure for steady-state simulation analysis», 2005.
-- Percentiles: order statistics (binomial ranks). The share of requests above the percentile is
-  a mean like any other, so its variance between slices tells how many independent requests
-  would be as sure: the effective sample size. The ranks are taken for that size (Woodruff, 1952).
+- In both, slices that still resemble their neighbours widen the interval (`spread.py`).
+- Percentiles: order statistics for the effective number of requests (`percentiles.py`).
 
 What no interval from one run can know is how the next run would differ: a server with several
 instances can settle into one of several rhythms and keep it. Fresh runs tell that.
@@ -34,15 +30,15 @@ import numpy as np
 from tuner.errors import TrialAborted
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import Latency
+from tuner.measure.percentiles import EffectiveSizes, percentiles, requests_needed_for
 from tuner.measure.slices import Completions, Slices, complete_between_s, completions, cut, passed
-from tuner.measure.student import CONFIDENCE, t_quantile
+from tuner.measure.spread import total_variance
+from tuner.measure.student import t_quantile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tuner.measure.trace import Trace
-
-PERCENTILES = (0.50, 0.90, 0.95, 0.99)
 
 _ROUNDS_PER_SLICE = 8
 """Long enough that a slice forgets its neighbour: a request waits for those of its own round."""
@@ -56,11 +52,6 @@ _MOST_OF_A_MEAN = 0.9
 """An interval of a latency that reaches down to 0 would say that the rate has no upper end."""
 _ROUNDS_PER_STEP = 2
 """A length of time forgets its neighbour less where it is shorter than that."""
-_NORMAL = 1.959964
-_BEYOND_CHANCE = 1.3
-"""Slices have to spread by so much more than their epochs to say that these hang together."""
-_LARGEST_CORRELATION = 0.8
-_SMALLEST_CORRELATION = -0.5
 
 
 def throughput(
@@ -107,7 +98,7 @@ def latency(trace: Trace) -> Latency:
     ratio = _mean_latency_ms(slices)
     n_effective = float(np.var(done.latency_ms)) / max(ratio.error**2, 1e-300)
     mean = _interval(ratio, scale=1.0, n_effective=min(max(n_effective, 1.0), len(done.done_ns)))
-    p50, p90, p95, p99 = _percentiles(done, slices)
+    p50, p90, p95, p99 = percentiles(EffectiveSizes(done, slices))
     return Latency(mean_ms=mean, p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99)
 
 
@@ -122,27 +113,8 @@ def requests_needed(trace: Trace, percentile: float) -> int:
         TrialAborted: fewer than three completions that are apart in time.
     """
     done = _enough(completions(trace))
-    sizes = _EffectiveSizes(done, cut(done, _slice_count(done)))
+    sizes = EffectiveSizes(done, cut(done, _slice_count(done)))
     return requests_needed_for(percentile, sizes.count, sizes.usable(percentile))
-
-
-def requests_needed_for(percentile: float, n: int, n_effective: float) -> int:
-    """Scale a run up until the percentile can be bounded from both sides.
-
-    The largest of m independent values lies below the percentile with the chance
-    ``percentile ** m``; an upper bound exists once that is at most 2.5 %.
-
-    Args:
-        percentile: such as 0.99.
-        n: requests of the run at hand.
-        n_effective: how many independent ones they are worth.
-    """
-    return math.ceil(_independent_needed(percentile) * n / n_effective)
-
-
-def _independent_needed(percentile: float) -> int:
-    extreme = max(percentile, 1 - percentile)
-    return math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(extreme))
 
 
 def bears_numbers(trace: Trace) -> bool:
@@ -179,7 +151,7 @@ def _ratio(tops: NDArray[np.float64], bottoms: NDArray[np.float64]) -> _Ratio:
     docstring.
     """
     value = float(tops.sum() / bottoms.sum())
-    variance, degrees = _total_variance(tops - value * bottoms, negative=True)
+    variance, degrees = total_variance(tops - value * bottoms, negative=True)
     return _Ratio(value=value, error=math.sqrt(variance) / float(bottoms.sum()), degrees=degrees)
 
 
@@ -220,36 +192,13 @@ def _steady_rate(done: Completions) -> _Ratio | None:
     wanted = min(max(rounds / _ROUNDS_PER_SLICE, _FEWEST_SLICES), _MOST_SLICES)
     count = max(2, int(min(wanted, rounds / _ROUNDS_PER_STEP)))
     answered = np.diff(passed(done, np.linspace(begin_s, end_s, count + 1)))
-    variance, degrees = _total_variance(answered - answered.mean(), negative=False)
+    variance, degrees = total_variance(answered - answered.mean(), negative=False)
     length_s = end_s - begin_s
     return _Ratio(
         value=float(answered.sum()) / length_s,
         error=math.sqrt(variance) / length_s,
         degrees=degrees,
     )
-
-
-def _total_variance(residuals: NDArray[np.float64], *, negative: bool) -> tuple[float, int]:
-    """Return the variance of the residuals' sum, and its degrees of freedom.
-
-    Args:
-        residuals: one a slice, summing to 0.
-        negative: let a negative correlation, which the cutting of epochs makes, count too.
-    """
-    count = len(residuals)
-    squares = float(residuals @ residuals)
-    if squares == 0:
-        return 0.0, count - 1
-    # The lag-1 estimate is too low by about 1 / count; half of a chance correlation is ignored.
-    correlation = float(residuals[1:] @ residuals[:-1]) / squares + 1 / count
-    lowest = _SMALLEST_CORRELATION if negative else 0.0
-    correlation = min(max(correlation, lowest), _LARGEST_CORRELATION)
-    if abs(correlation) < 1 / math.sqrt(count):
-        correlation = 0.0
-    factor = (1 + correlation) / (1 - correlation)
-    # The squares are correlated by the square of the correlation.
-    degrees = max(1, round((count - 1) * (1 - correlation**2) / (1 + correlation**2)))
-    return factor * squares * count / (count - 1), degrees
 
 
 def _interval(ratio: _Ratio, *, scale: float, n_effective: float) -> Estimate:
@@ -260,87 +209,3 @@ def _interval(ratio: _Ratio, *, scale: float, n_effective: float) -> Estimate:
         high=(ratio.value + half) * scale,
         n_effective=n_effective,
     )
-
-
-class _EffectiveSizes:
-    """How many independent requests a run is worth, percentile by percentile."""
-
-    def __init__(self, done: Completions, slices: Slices) -> None:
-        start = int(slices.edges[0])
-        self._latency_ms = done.latency_ms[start:]
-        self._slice_edges = slices.edges - start
-        self._epoch_edges = done.ends - start
-        self.sorted_ms = np.sort(self._latency_ms)
-        self.count = len(self.sorted_ms)
-        central = [self.at(share) for share in (0.25, 0.50, 0.75)]
-        self._central = 3 / sum(1 / size for size in central)
-
-    def usable(self, percentile: float) -> float:
-        """Return the size that decides whether the percentile can be had at all.
-
-        The few requests beyond a high percentile tell little of how they hang together, and
-        refusing by them would let pass the runs that are wrong about it. The middle of the
-        distribution tells it well and is no less correlated, so the smaller size counts.
-        """
-        return min(self._central, self.at(percentile))
-
-    def at(self, percentile: float) -> float:
-        """Return the size that the variance between slices, or between epochs, supports."""
-        above = self._latency_ms > self.sorted_ms[math.ceil(percentile * self.count) - 1]
-        sums = np.append(0.0, np.cumsum(above))
-        share = sums[-1] / self.count
-        if share == 0:
-            return float(len(self._epoch_edges) - 1)
-        edges, epochs = self._slice_edges, self._epoch_edges
-        between_slices, degrees = _total_variance(
-            np.diff(sums[edges]) - share * np.diff(edges), negative=False
-        )
-        # A variance from few slices is itself unsure: Student's t in place of the normal.
-        between_slices *= (t_quantile(degrees) / _NORMAL) ** 2
-        within = np.diff(sums[epochs]) - share * np.diff(epochs)
-        independent = self.count * percentile * (1 - percentile)
-        known = max(float(within @ within), independent)
-        # The larger of two guesses at the same is too large; a few slices guess wildly.
-        variance = between_slices if between_slices > _BEYOND_CHANCE * known else known
-        return self.count * independent / variance
-
-
-def _percentiles(done: Completions, slices: Slices) -> list[Estimate | None]:
-    sizes = _EffectiveSizes(done, slices)
-    return [_percentile(sizes, percentile) for percentile in PERCENTILES]
-
-
-def _percentile(sizes: _EffectiveSizes, percentile: float) -> Estimate | None:
-    if sizes.usable(percentile) < _independent_needed(percentile):
-        return None
-    n_effective = sizes.at(percentile)
-    low, high = _shares(percentile, round(n_effective))
-    places = np.arange(sizes.count)
-    at_low, value, at_high = np.interp(
-        np.array([low, percentile, high]) * sizes.count - 0.5, places, sizes.sorted_ms
-    ).tolist()
-    return Estimate(value=value, low=at_low, high=at_high, n_effective=n_effective)
-
-
-def _shares(percentile: float, n: int) -> tuple[float, float]:
-    """Return the sample shares between which the percentile lies in 95 % of samples.
-
-    Source: binomial ranks, David and Nagaraja, «Order Statistics», 3rd ed., 7.1, interpolated
-    between ranks so that the nominal level is met rather than exceeded (Nyblom, 1992).
-
-    Args:
-        percentile: of the population.
-        n: independent values in the sample, enough for both bounds to exist.
-    """
-    mean, spread = n * percentile, math.sqrt(n * percentile * (1 - percentile))
-    first = max(0, math.floor(mean - 12 * spread - 20))
-    last = min(n, math.ceil(mean + 12 * spread + 20))
-    below = np.arange(first + 1, last + 1)
-    odds = percentile / (1 - percentile)
-    log_mass = np.append(0.0, np.cumsum(np.log((n - below + 1) / below * odds)))
-    mass = np.exp(log_mass - log_mass.max())
-    chance = np.cumsum(mass) / mass.sum()
-    ranks = np.arange(first, last + 1)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.interp([tail, 1 - tail], np.append(0.0, chance), np.append(first - 1, ranks))
-    return max((low + 0.5) / n, 0.0), min((high + 0.5) / n, 1.0)

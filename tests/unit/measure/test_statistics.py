@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuner.errors import TrialAborted
-from tuner.measure.statistics import latency, requests_needed, requests_needed_for, throughput
+from tuner.measure.percentiles import requests_needed_for
+from tuner.measure.statistics import latency, requests_needed, throughput
 from tuner.measure.trace import Trace
 
 if TYPE_CHECKING:
