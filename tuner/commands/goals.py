@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROOF_ROUNDS = 5
-"""Four prove a true gain of 5 % in 79 of 100 studies, five in 92."""
+"""A true gain of 5 % is proved in 81 to 93 of 100 studies by five rounds, in 79 by four."""
 
 
 def read_limits(
