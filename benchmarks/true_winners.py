@@ -117,6 +117,7 @@ def main() -> int:
         settings={
             **{name: getattr(arguments, name) for name in ("studies", "trials", "seed")},
             "proof_rounds": PROOF_ROUNDS,
+            "all_rounds": False,
             **{name: default(name) for name in ("window", "precision")},
             "service": asdict(FIVE_PERCENT),
         },

@@ -114,7 +114,7 @@ class Display:
                 self._proofs_left = event.trials
             case ProofSure():
                 self._proofs_left = 0
-                self._say(f"{event.rounds} of {event.of} rounds of proof leave no doubt.")
+                self._say(f"The gain is plain after {event.rounds} of {event.of} rounds of proof.")
 
     def _open(self, event: StudyOpened) -> None:
         self._trials = event.trials

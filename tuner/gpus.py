@@ -35,10 +35,12 @@ class Chosen:
     Attributes:
         typed: how the user named them; None where an environment variable did.
         gpus: in the order in which they were named.
+        of: so many this machine has.
     """
 
     typed: str | None
     gpus: tuple[Gpu, ...]
+    of: int
 
     @property
     def uuids(self) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ def names_of(typed: str) -> tuple[str, ...] | None:
     """
     names = tuple(name.strip() for name in typed.split(","))
     if not all(names) or (len(names) > 1 and {"all", "none"} & set(names)):
-        raise UsageError(f"--gpus {typed} is not `all`, `none` or a list such as 0,1.")
+        raise UsageError(f"--gpus {typed!r} is not `all`, `none` or a list such as 0,1.")
     match names:
         case ("all",):
             return None
@@ -82,33 +84,40 @@ def choose(typed: str, here: Sequence[Gpu]) -> Chosen:
         if gpu in found:
             raise UsageError(f"--gpus {typed} names {gpu.uuid} twice.")
         found.append(gpu)
-    return Chosen(typed=typed, gpus=tuple(found))
+    return Chosen(typed=typed, gpus=tuple(found), of=len(here))
 
 
-def left_by_cuda(visible: str | None, here: Sequence[Gpu]) -> Chosen | None:
+def left_by_cuda(visible: str | None, here: Sequence[Gpu], *, by_bus: bool) -> Chosen | None:
     """Find the GPUs that ``CUDA_VISIBLE_DEVICES`` leaves to programs.
 
-    By CUDA's rule the list ends at the first name that fits nothing. Numbers are taken to be
-    nvidia-smi's, which differ from CUDA's own where a machine has GPUs of several kinds.
+    By CUDA's rule the list ends at the first name that fits nothing, and a GPU that is named
+    twice leaves none.
 
     Args:
         visible: the variable; None where it is not set.
         here: the GPUs of this machine.
+        by_bus: CUDA was told to count as nvidia-smi does (``CUDA_DEVICE_ORDER=PCI_BUS_ID``).
 
     Returns:
-        None where it hides nothing, or names parts of a GPU (MIG), which are not told apart.
+        None where it hides nothing, and where it cannot be told what it hides: it names parts of
+        a GPU (MIG), or numbers where CUDA's order of unlike GPUs is its own.
     """
     if visible is None or not here:
         return None
+    names = [name.strip() for name in visible.split(",")]
+    unlike = len({gpu.name for gpu in here}) > 1
+    numbered = unlike and not by_bus and any(name.isdecimal() for name in names)
+    if numbered or any(name.startswith("MIG-") for name in names):
+        return None
     found: list[Gpu] = []
-    for name in visible.split(","):
-        if name.strip().startswith("MIG-"):
-            return None
-        gpu = _seen_by_cuda(name.strip(), here)
-        if gpu is None or gpu in found:
+    for name in names:
+        gpu = _seen_by_cuda(name, here)
+        if gpu is None:
             break
         found.append(gpu)
-    return None if found == list(here) else Chosen(typed=None, gpus=tuple(found))
+    if len(set(found)) < len(found):
+        found = []
+    return None if found == list(here) else Chosen(typed=None, gpus=tuple(found), of=len(here))
 
 
 def _seen_by_cuda(name: str, here: Sequence[Gpu]) -> Gpu | None:

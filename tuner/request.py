@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from tuner.errors import UsageError
 from tuner.model.weights import Weights
 from tuner.server_choice import ServerKind
 
@@ -39,7 +40,7 @@ class Request:
         studies: where studies are kept.
         trials: configurations to measure in all.
         proof_rounds: how often the best and the user's own are measured again in turn.
-        all_rounds: even where fewer leave no doubt.
+        all_rounds: even where the gain is plain after fewer.
         time_limit_s: for all of it, over all sessions; None for none.
         patience: so many proposals in a row that promise nothing end the search; 0 for never.
         objective: what to improve.
@@ -119,6 +120,9 @@ def asked_again(
     """What was asked for when a study began; what it does not keep is given anew.
 
     A study of the simulator is simulated again, with other noise.
+
+    Raises:
+        UsageError: a study of a real server is to be verified by a simulated one.
     """
     spec = study.header.spec
     return Request(
@@ -160,12 +164,19 @@ def _served_again(study: StudyRecord, server: ServerOptions) -> ServerOptions:
     simulated_then = then.get("server", "").startswith("simulated")
     if simulated_then:
         return replace(server, kind=ServerKind.SIM)
-    # Unless another kind of server is asked for, it is served as it was.
-    as_then = then if server.kind is ServerKind.AUTO else {}
+    if server.kind is ServerKind.SIM:
+        raise UsageError(
+            f"study {study.header.spec.name} was measured on a real server; --server sim would "
+            "prove nothing about it. Leave it out."
+        )
+    kind = ServerKind(then.get("server", server.kind))
+    if server.kind not in {ServerKind.AUTO, kind}:
+        return server
+    # By the same kind of server it is served as it was, but for what was typed.
     return replace(
         server,
-        kind=ServerKind(as_then.get("server", server.kind)),
-        image=as_then.get("image"),
-        gpus=as_then.get("gpus"),
-        url=as_then.get("url"),
+        kind=kind,
+        image=then.get("image"),
+        gpus=server.gpus or then.get("gpus"),
+        url=then.get("url"),
     )

@@ -72,8 +72,11 @@ def instance_kind(request: Request) -> str:
     match request.server.kind:
         case ServerKind.REMOTE:
             return "KIND_AUTO"  # its machine may be another one
-        case ServerKind.AUTO | ServerKind.DOCKER | ServerKind.LOCAL | ServerKind.SIM:
-            return "KIND_GPU" if request.server.serving_gpus() else "KIND_CPU"
+        case ServerKind.DOCKER:
+            has_gpus = request.server.container_gpus() != "none"
+        case ServerKind.AUTO | ServerKind.LOCAL | ServerKind.SIM:
+            has_gpus = bool(request.server.serving_gpus())
+    return "KIND_GPU" if has_gpus else "KIND_CPU"
 
 
 def learnt_from(

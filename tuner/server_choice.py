@@ -99,11 +99,15 @@ class ServerOptions:
         Raises:
             UsageError: one that was typed is not here.
         """
+        here = installed_gpus()
         if self.gpus is not None:
-            return choose(self.gpus, installed_gpus())
+            if self.kind is ServerKind.DOCKER and not here:
+                return None  # the engine may have some all the same
+            return choose(self.gpus, here)
         if self.kind is not ServerKind.LOCAL:
             return None  # a container is given all, whatever CUDA was told here
-        return left_by_cuda(os.environ.get("CUDA_VISIBLE_DEVICES"), installed_gpus())
+        by_bus = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+        return left_by_cuda(os.environ.get("CUDA_VISIBLE_DEVICES"), here, by_bus=by_bus)
 
     def serving_gpus(self) -> tuple[Gpu, ...]:
         """All GPUs of this machine that serve; the kind is settled.

@@ -58,6 +58,21 @@ def environment_with_numpy(folder: Path, version: str) -> Path:
     return folder / "bin" / "python3"
 
 
+def shown_to_models(server: LocalServer, repository: Path, folder: Path) -> str:
+    """What CUDA is told in the process of a model; that it is no model ends the start."""
+    seen = folder / "seen"
+    (repository / "light" / "1" / "model.py").write_text(
+        f"import os\nopen({str(seen)!r}, 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n",
+        encoding="utf-8",
+    )
+    serving = server.serving(
+        repository=repository, model="light", log=folder / "log", deadline_s=START_S
+    )
+    with pytest.raises(ConfigurationRejected), serving:
+        pass
+    return seen.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("service", range(3), ids=["http", "grpc", "metrics"])
 def test_a_port_that_was_taken_in_between_is_replaced(
     study: Path, repository: Path, tmp_path: Path, taken_port: int, service: int
@@ -110,21 +125,22 @@ def test_a_server_that_a_signal_ends_while_it_loads_is_rejected_with_the_signal(
 def test_only_the_chosen_gpus_are_shown_to_the_models(
     study: Path, repository: Path, tmp_path: Path
 ) -> None:
-    seen = tmp_path / "seen"
-    model = repository / "light" / "1" / "model.py"
-    model.write_text(
-        f"import os\nopen({str(seen)!r}, 'w').write(os.environ['CUDA_VISIBLE_DEVICES'])\n",
-        encoding="utf-8",
-    )
     gpu = Gpu(index=1, uuid="GPU-aaaa", name="H100", memory_total_bytes=None)
-    server = LocalServer(study=study, gpus=Chosen(typed="1", gpus=(gpu,)))
-    serving = server.serving(
-        repository=repository, model="light", log=tmp_path / "log", deadline_s=START_S
-    )
-    with pytest.raises(ConfigurationRejected), serving:  # it has no TritonPythonModel
-        pass
-    assert seen.read_text(encoding="utf-8") == "GPU-aaaa"
+    server = LocalServer(study=study, gpus=Chosen(typed="1", gpus=(gpu,), of=2))
+    assert shown_to_models(server, repository, tmp_path) == "GPU-aaaa"
     assert server.describe()["gpus"] == "1"
+
+
+def test_what_cuda_was_told_is_passed_on_as_it_is_and_all_gpus_are_not_worth_telling(
+    study: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    gpu = Gpu(index=0, uuid="GPU-aaaa", name="H100", memory_total_bytes=None)
+    server = LocalServer(study=study, gpus=Chosen(typed=None, gpus=(gpu,), of=2))
+    assert shown_to_models(server, repository, tmp_path) == "0"
+    assert "gpus" not in server.describe()
+    whole = LocalServer(study=study, gpus=Chosen(typed="all", gpus=(gpu,), of=1))
+    assert "gpus" not in whole.describe()
 
 
 def test_versions_are_those_of_the_server_and_of_what_models_import(study: Path) -> None:

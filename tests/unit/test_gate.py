@@ -63,12 +63,13 @@ def test_answers_that_differ_from_those_of_another_configuration_are_not_wrong_f
     other = Echo(adds=lambda _: " in another way")
     now = Gate(asker=other, tolerance=STRICT).check(HERE, "m", before)
     assert now.answers == tuple(answer(f"{text} in another way") for (text,) in TEXTS)
-    assert other.asked[1:] == [[n] for n in range(8)] + [list(reversed(range(8)))]
+    assert other.asked == [list(reversed(range(8)))] + [[n] for n in range(8)]
 
 
-def test_a_configuration_that_mixes_up_answers_is_found_by_those_of_another_one() -> None:
+def test_a_configuration_that_mixed_up_answers_once_is_found_by_those_of_another_one() -> None:
+    """What was wrong at once stays wrong, though it may go well the next time."""
     known = Gate(asker=Echo(), tolerance=STRICT).check(HERE, "m")
-    mixes = Echo(adds=lambda turn: " and noise" if turn < 8 or 16 <= turn < 24 else "")
+    mixes = Echo(adds=lambda turn: " and noise" if turn < 8 else "")
     with pytest.raises(ConfigurationRejected, match="together"):
         Gate(asker=mixes, tolerance=STRICT).check(HERE, "m", known)
 

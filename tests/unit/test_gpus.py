@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tuner.errors import UsageError
@@ -22,7 +24,7 @@ ONE, TWO, THREE = HERE = tuple(
     ],
 )
 def test_gpus_are_named_by_number_or_uuid_in_any_order(typed: str, gpus: tuple[Gpu, ...]) -> None:
-    assert choose(typed, HERE) == Chosen(typed=typed, gpus=gpus)
+    assert choose(typed, HERE) == Chosen(typed=typed, gpus=gpus, of=3)
 
 
 @pytest.mark.parametrize(
@@ -55,22 +57,30 @@ def test_where_there_is_no_gpu_none_can_be_named(typed: str) -> None:
         ("2,1", (THREE, TWO)),
         ("GPU-bbbb", (THREE,)),
         ("1,7,0", (TWO,)),
-        ("1,1,0", (TWO,)),
+        ("1,1,0", ()),
         ("", ()),
         ("-1", ()),
     ],
-    ids=["one", "in its order", "by UUID", "ends at one unknown", "ends at one twice", "", "-1"],
+    ids=["one", "in its order", "by UUID", "ends at one unknown", "one twice", "", "-1"],
 )
 def test_what_cuda_is_told_to_hide_does_not_serve(visible: str, gpus: tuple[Gpu, ...]) -> None:
-    assert left_by_cuda(visible, HERE) == Chosen(typed=None, gpus=gpus)
+    assert left_by_cuda(visible, HERE, by_bus=False) == Chosen(typed=None, gpus=gpus, of=3)
 
 
 @pytest.mark.parametrize("visible", [None, "0,1,2", "MIG-1234"])
 def test_a_variable_that_hides_nothing_or_names_parts_of_a_gpu_changes_nothing(
     visible: str | None,
 ) -> None:
-    assert left_by_cuda(visible, HERE) is None
+    assert left_by_cuda(visible, HERE, by_bus=False) is None
 
 
 def test_without_a_gpu_there_is_nothing_to_hide() -> None:
-    assert left_by_cuda("0", ()) is None
+    assert left_by_cuda("0", (), by_bus=False) is None
+
+
+def test_numbers_of_unlike_gpus_are_understood_only_where_cuda_counts_as_nvidia_smi_does() -> None:
+    unlike = (ONE, replace(TWO, name="T400"))
+    assert left_by_cuda("1", unlike, by_bus=False) is None
+    assert left_by_cuda("1", unlike, by_bus=True) == Chosen(typed=None, gpus=unlike[1:], of=2)
+    by_uuid = left_by_cuda("GPU-aaaa2", unlike, by_bus=False)
+    assert by_uuid == Chosen(typed=None, gpus=unlike[1:], of=2)

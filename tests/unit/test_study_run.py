@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -100,6 +100,7 @@ class Lab:
         self.model = model
         self.cost = cost
         self.limits = limits
+        self.bounds = BOUNDS
         self.gate: Gate | None = None
         self.observer: Observer = Nobody()
         self.place = -1
@@ -116,7 +117,7 @@ class Lab:
             config_pbtxt=self.model.config.text,
             objective=THROUGHPUT,
             limits=self.limits,
-            bounds=BOUNDS,
+            bounds=self.bounds,
             request_batch=1,
             max_concurrency=64,
             window_s=2.0,
@@ -128,7 +129,7 @@ class Lab:
         """Go on as a new process would."""
         self.sessions += 1
         parts = simulated(self.cost, self.sessions, read_config=read)
-        space = search_space(self.model.config.default_params(), BOUNDS, request_batch=1)
+        space = search_space(self.model.config.default_params(), self.bounds, request_batch=1)
         return StudyRun(
             store=self.store,
             folder=self.folder / "trials",
@@ -263,11 +264,12 @@ def test_a_new_front_runner_gets_rounds_of_its_own_beside_the_default(lab: Lab) 
 
 
 def test_the_default_is_measured_in_between(lab: Lab) -> None:
-    lab.session().run(LOOK_FOR_DRIFT_AFTER + 3, proof_rounds=0)
+    lab.bounds = replace(BOUNDS, max_queue_delay_microseconds=20_000)
+    lab.session().run(2 * LOOK_FOR_DRIFT_AFTER + 3, proof_rounds=0)
     roles = [record.role for record in lab.store.records()]
     places = [place for place, role in enumerate(roles) if role == "proof"]
-    assert places == [LOOK_FOR_DRIFT_AFTER + 1]
-    assert lab.proofs() == [(0, None, None)]
+    assert places == [LOOK_FOR_DRIFT_AFTER + 1, 2 * LOOK_FOR_DRIFT_AFTER + 2]
+    assert lab.proofs() == [(0, None, None)] * 2
 
 
 def test_the_default_is_measured_last_where_nothing_is_to_be_proved(
@@ -458,6 +460,31 @@ class Mixer:
         assert model == "light"
         order = [*numbers[1:], *numbers[:1]]
         return tuple((Text(name="out", shape=(1,), values=self.texts[n]),) for n in order)
+
+
+@dataclass(frozen=True)
+class Honest:
+    """Answers each request with its own text, and notes how many came together."""
+
+    texts: tuple[tuple[str, ...], ...] = (("a first text",), ("a second text",), ("a third",))
+    together: list[int] = field(default_factory=list)
+
+    def ask(self, *, http: str, model: str, numbers: Sequence[int]) -> tuple[Answer, ...]:
+        """See Asker."""
+        assert (bool(http), model) == (True, "light")
+        self.together.append(len(numbers))
+        return tuple((Text(name="out", shape=(1,), values=self.texts[n]),) for n in numbers)
+
+
+def test_the_model_is_asked_alone_once_in_a_session_and_by_every_configuration_at_once(
+    lab: Lab,
+) -> None:
+    asker = Honest()
+    lab.gate = Gate(asker=asker, tolerance=Tolerance())
+    lab.session().run(3, proof_rounds=0)
+    assert asker.together == [1, 1, 1, 3, 3, 3]
+    lab.session().run(4, proof_rounds=0)
+    assert asker.together[6:] == [1, 1, 1, 3]
 
 
 def test_a_configuration_that_mixes_up_answers_is_rejected_before_any_load(lab: Lab) -> None:

@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913 - one parameter an option
         typer.Option(
             min=0,
             help="How often the best and yours are measured again, in turn, at the end; 3 at "
-            f"least, or 0 for no proof. By default {PROOF_ROUNDS}, or fewer that leave no doubt.",
+            f"least, or 0 for no proof. By default {PROOF_ROUNDS}, fewer where the gain is plain.",
         ),
     ] = None,
     time_limit: Annotated[
@@ -158,7 +158,11 @@ def run(  # noqa: PLR0913 - one parameter an option
         float, typer.Option(min=0.5, help="Seconds that each load level is measured.")
     ] = 4.0,
     precision: Annotated[
-        str, typer.Option(help="Measure what may be best until its interval is this narrow.")
+        str,
+        typer.Option(
+            help="Measure what may be best until its interval is this narrow; requests that wait "
+            "for an eighth of a window or longer get some rounds instead."
+        ),
     ] = "5%",
     load_deadline: LoadDeadlineOption = 600.0,
     repository: RepositoryOption = REPOSITORY,

@@ -12,6 +12,7 @@ from tuner.commands.options import (
     REPORTS,
     REPOSITORY,
     STUDIES,
+    GpusOption,
     JsonOption,
     LoadDeadlineOption,
     PerfAnalyzerOption,
@@ -40,6 +41,7 @@ def verify(  # noqa: PLR0913 - one parameter an option
         int, typer.Option(min=FEWEST_ROUNDS, help="How often each of the two is measured.")
     ] = 5,
     server: ServerOption = ServerKind.AUTO,
+    gpus: GpusOption = None,
     load_deadline: LoadDeadlineOption = 600.0,
     repository: RepositoryOption = REPOSITORY,
     studies: StudiesOption = STUDIES,
@@ -60,7 +62,9 @@ def verify(  # noqa: PLR0913 - one parameter an option
         repository=repository,
         studies=studies,
         load_deadline_s=load_deadline,
-        server=ServerOptions(kind=server, triton_dir=triton_dir, server_python=server_python),
+        server=ServerOptions(
+            kind=server, gpus=gpus, triton_dir=triton_dir, server_python=server_python
+        ),
         input_data=input_data,
         perf_analyzer=perf_analyzer,
         sdk_image=sdk_image,

@@ -87,15 +87,19 @@ class Proof:
     default_feasible: bool = True
 
     @property
+    def pairs(self) -> list[tuple[float, float]]:
+        """The candidate and the default, round by round; without rounds that are no basis."""
+        return [pair for one in self.rounds if (pair := one.pair) is not None]
+
+    @property
     def means(self) -> tuple[float, float] | None:
         """The candidate and the default, geometric means over complete rounds; None without any.
 
         Their ratio is the gain, as it is of logarithms.
         """
-        pairs = [pair for one in self.rounds if (pair := one.pair) is not None]
-        if not pairs:
+        if not self.pairs:
             return None
-        mine, default = zip(*pairs, strict=True)
+        mine, default = zip(*self.pairs, strict=True)
         return geometric_mean(mine), geometric_mean(default)
 
     @property
@@ -209,20 +213,6 @@ def gain_over(this: Proof, other: Proof, objective: Objective) -> Estimate | Non
     both = [(mine[n], theirs[n]) for n in mine if n in theirs]
     pairs = [(a, b) for a, b in both if a is not None and b is not None and min(a, b) > 0]
     return _paired(pairs, objective, _TAIL)
-
-
-def gain_at(proof: Proof, objective: Objective, *, tail: float) -> Estimate | None:
-    """A candidate's gain over the default, with an interval that misses it with another chance.
-
-    Args:
-        proof: of the candidate.
-        objective: what is compared.
-        tail: chance that the interval misses the true gain, to both sides together.
-
-    Returns:
-        None below two pairs, and where the default misses a limit.
-    """
-    return _gain(proof.rounds, objective, tail) if proof.default_feasible else None
 
 
 def _gain(rounds: Sequence[Round], objective: Objective, tail: float) -> Estimate | None:

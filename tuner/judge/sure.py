@@ -1,10 +1,9 @@
-"""When a proof need not go on: further rounds would change nothing that is said.
+"""When a proof need not go on: the gain is so plain that further rounds would not undo it.
 
-Looking after each round, and stopping at the first that suits, makes a false winner likelier. It
-hardly does where the early looks ask for far more than the last one: at a chance of 1 in 1000,
-which leaves the level of the last look as good as untouched (Haybittle, «Repeated assessment of
-results in clinical trials of cancer treatment», 1971; Peto and others, 1976). So only what is
-plain ends early, such as a gain of fifty times; one of a few per cent takes all its rounds.
+Plain is a candidate that was at least twice as good as the default in every round, or at most
+half as good. No noise between servers does that, and looking early at anything finer, such as
+the interval, would pick the rounds that agree by chance. Which of two winners that come close
+to each other it is to be may still change with more rounds; they are not worth that.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tuner.judge.lean import leanest_as_good
-from tuner.judge.proof import FEWEST_ROUNDS, gain_at, gain_over, proofs
+from tuner.judge.proof import FEWEST_ROUNDS, gain_over, proofs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
     from tuner.judge.rank import Ranked
     from tuner.measure.record import TrialRecord
 
-_TAIL = 0.001
+_PLAIN = 2.0
 _MORE = 0.25
-"""Winners come close to each other when they are chosen for the proof. Rounds are for what would
-gain that much more; which of two equals it is to be is not worth them."""
+"""What could gain that much more than the winner is worth another round."""
 
 
 def is_sure(
@@ -36,10 +34,10 @@ def is_sure(
     *,
     default: Ranked,
 ) -> bool:
-    """Whether the rounds so far tell all that the proof is for.
+    """Whether the rounds so far tell of each candidate whether it is better than the default.
 
-    That is of each candidate whether it is better than the default and keeps the limits, and that
-    none of them is better by a quarter than the one that is chosen.
+    And whether it keeps the limits, and that none is likely to be better by a quarter than the
+    one that is chosen.
 
     Args:
         trials: of the study, without those of `tune verify`.
@@ -69,8 +67,10 @@ def _is_plain(proof: Proof, objective: Objective) -> bool:
         return False
     if not proof.default_feasible:
         return True
-    gain = gain_at(proof, objective, tail=_TAIL)
-    return gain is not None and (gain.low > 0 or gain.high < 0)
+    ratios = [mine / default for mine, default in proof.pairs]
+    if objective.row.goal == "minimize":
+        ratios = [1 / ratio for ratio in ratios]
+    return min(ratios) >= _PLAIN or max(ratios) <= 1 / _PLAIN
 
 
 def _is_no_loss(chosen: Proof, other: Proof, objective: Objective) -> bool:

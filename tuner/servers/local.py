@@ -167,8 +167,15 @@ class LocalServer:
             "triton": triton,
             "server_python": interpreter.version,
             **interpreter.packages,
-            **({"gpus": self._gpus.typed} if self._gpus and self._gpus.typed else {}),
+            **self._told_gpus(),
         }
+
+    def _told_gpus(self) -> dict[str, str]:
+        """What was typed, where it leaves some of this machine's GPUs out."""
+        chosen = self._gpus
+        if chosen is None or chosen.typed is None or len(chosen.gpus) == chosen.of:
+            return {}
+        return {"gpus": chosen.typed}
 
     def clean(self) -> int:
         """End what a killed run of this study left, and remove its shared memory and links."""
@@ -249,7 +256,7 @@ class LocalServer:
         env["PATH"] = os.pathsep.join(filter(None, (str(bin_folder), env.get("PATH"))))
         libraries = (str(links / "lib"), env.get("LD_LIBRARY_PATH"))
         env["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
-        if self._gpus is not None:
+        if self._gpus is not None and self._gpus.typed is not None:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(self._gpus.uuids)
         return env
 

@@ -35,7 +35,7 @@ class Budget:
     Attributes:
         trials: configurations in all, those of earlier sessions included.
         proof_rounds: how often the best and the user's own are measured again in turn.
-        all_rounds: even where fewer rounds leave no doubt.
+        all_rounds: even where the gain is plain after fewer.
         time_limit_s: for all sessions together, the proof included; None for none.
         patience: so many proposals in a row that promise nothing end the search; 0 for never.
     """

@@ -106,7 +106,7 @@ class SearchEnded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProofSure:
-    """The proof ends early, as more rounds would change nothing."""
+    """The proof ends early, as the gain is plain."""
 
     rounds: int
     of: int

@@ -11,6 +11,8 @@ from tuner.errors import ConfigurationRejected
 from tuner.measure.agreement import disagreement, unsteady
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tuner.load.port import Asker
     from tuner.measure.agreement import Disagreement
     from tuner.measure.answers import Answer, Tolerance
@@ -61,6 +63,7 @@ class Gate:
             known: how the same model answered under another configuration. A request that is
                 alone is joined with none, so it is answered alike under all of them: where the
                 answers that were given at once agree with these, nobody has to be asked alone.
+                Where they do not, they have to agree with this configuration's own.
 
         Returns:
             What the answers were compared with.
@@ -69,10 +72,16 @@ class Gate:
             ConfigurationRejected: answers differ, or carry another request's text.
             TrialAborted: no answer came.
         """
-        if known is not None and self._mistake(endpoint, model, known) is None:
-            return known
-        alone = self._each_alone(endpoint, model)
-        found = self._mistake(endpoint, model, alone)
+        if known is None:
+            alone = self._each_alone(endpoint, model)
+            together = self._at_once(endpoint, model, len(alone.answers))
+        else:
+            count = len(known.answers)
+            together = self._at_once(endpoint, model, count)
+            if self._mistake(known, together) is None:
+                return known
+            alone = self._each_alone(endpoint, model, count)
+        found = self._mistake(alone, together)
         if found is not None:
             # The first of three follows another request, whose traces it may carry.
             _, one, two = (self._alone(endpoint, model) for _ in range(3))
@@ -80,25 +89,29 @@ class Gate:
             raise ConfigurationRejected(found.reason, found.evidence)
         return alone
 
-    def _each_alone(self, endpoint: Endpoint, model: str) -> Alone:
+    def _each_alone(self, endpoint: Endpoint, model: str, count: int | None = None) -> Alone:
+        """Ask so many requests one by one; by default as many as the budget allows."""
         answers: list[Answer] = []
         took_s: list[float] = []
         begun_s = last_s = time.monotonic()
-        for number in range(len(self.asker.texts)):
+        for number in range(len(self.asker.texts) if count is None else count):
             answers += self.asker.ask(http=endpoint.http, model=model, numbers=[number])
             now_s = time.monotonic()
             took_s.append(now_s - last_s)
             last_s = now_s
-            if len(answers) >= FEWEST and now_s - begun_s > BUDGET_S:
+            enough = len(answers) >= FEWEST and now_s - begun_s > BUDGET_S
+            if count is None and enough:
                 break
         return Alone(answers=tuple(answers), took_s=median(took_s[1:] or took_s))
 
-    def _mistake(self, endpoint: Endpoint, model: str, alone: Alone) -> Disagreement | None:
-        """Ask the same requests at once; what is wrong with the answers, if anything is."""
-        count = len(alone.answers)
+    def _at_once(self, endpoint: Endpoint, model: str, count: int) -> tuple[Answer, ...]:
+        """The answers to the first requests, sent at once and in another order."""
         order = list(reversed(range(count)))
-        together = self.asker.ask(http=endpoint.http, model=model, numbers=order)[::-1]
-        return disagreement(self.asker.texts[:count], alone.answers, together, self.tolerance)
+        return self.asker.ask(http=endpoint.http, model=model, numbers=order)[::-1]
+
+    def _mistake(self, alone: Alone, together: Sequence[Answer]) -> Disagreement | None:
+        texts = self.asker.texts[: len(together)]
+        return disagreement(texts, alone.answers, together, self.tolerance)
 
     def ask_once(self, endpoint: Endpoint, model: str) -> None:
         """Ask one request, whatever it is answered.

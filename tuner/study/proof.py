@@ -60,11 +60,13 @@ class Turn:
         entry: the configuration.
         number: of its round, over all that the study ever had.
         position: of that round among those that were asked for, from 1.
+        begins: it is the first of its round.
     """
 
     entry: Ranked
     number: int
     position: int
+    begins: bool
 
 
 def next_in_turn(
@@ -107,7 +109,12 @@ def next_in_turn(
     unfinished = known < wanted and started.get(last, -1) >= session_from
     number = last if unfinished else last + 1
     left = [e for e in field if not unfinished or e.record.number not in known]
-    return Turn(entry=left[0 if number % 2 == 0 else -1], number=number, position=complete + 1)
+    return Turn(
+        entry=left[0 if number % 2 == 0 else -1],
+        number=number,
+        position=complete + 1,
+        begins=len(left) == len(field),
+    )
 
 
 def _beats(ranked: Ranked, baseline: Ranked) -> bool:

@@ -94,7 +94,7 @@ class StudyRun:
         Args:
             trials: configurations in all, those of earlier sessions included.
             proof_rounds: how often the best and the user's own are measured again in turn.
-            all_rounds: even where fewer leave no doubt (`judge.sure`).
+            all_rounds: even where the gain is plain after fewer (`judge.sure`).
             time_limit_s: for all sessions together, the proof included; None for none.
             patience: so many proposals in a row that promise nothing end the search; 0 for never.
 
@@ -240,7 +240,8 @@ class StudyRun:
             verification=verification,
         ):
             done = turn.position - 1
-            if not all_rounds and done >= FEWEST_ROUNDS and self._is_sure(runners, baseline):
+            may_end = not all_rounds and turn.begins and done >= FEWEST_ROUNDS
+            if may_end and self._is_sure(runners, baseline):
                 self._observer.on(ProofSure(rounds=done, of=rounds))
                 return
             if not announced:

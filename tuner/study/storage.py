@@ -133,7 +133,8 @@ class StudyStore:
         then = {**_told(self.header.spec), **self.header.environment}
         now = {**_told(spec), **environment}
         keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
-        return [f"{key}: {then.get(key, 'none')} → {now.get(key, 'none')}" for key in keys]
+        told = {key: [kept.get(key, "not recorded") for kept in (then, now)] for key in keys}
+        return [f"{key}: {' → '.join(values)}" for key, values in told.items()]
 
 
 def _told(spec: StudySpec) -> dict[str, str]:

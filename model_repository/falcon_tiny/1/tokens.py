@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 _WORDS_FROM = 1000
-"""Tokens of a vocabulary from which on it has more in it than bytes."""
+"""A smaller vocabulary holds bytes and marks, and no words."""
 
 _LETTERS, _DIGIT, _SIGNS, _SPACES = r" ?[^\W\d_]+", r" ?\d", r" ?(?:[^\w\s]|_)+", r"\s+"
 _WORD = re.compile(f"{_LETTERS}|{_DIGIT}|{_SIGNS}|{_SPACES}")
