@@ -10,7 +10,8 @@ the spread is taken between slices, not between requests.
   instances that finish together fall into a run or just miss it: with eight rounds in a run that
   was 10 % of the throughput, and always to the same side. Where a closed loop came back too few
   times for that, but each client a few times, Little's law: the requests in flight over their mean
-  latency. Whichever burst falls into the run, that is the rate at which clients come back.
+  latency. Whichever burst falls into the run, that is the rate at which clients come back. Its
+  spread is taken between rounds.
 - Mean latency: a ratio estimator over slices, with Student's t.
 - In both, slices that still resemble their neighbours widen the interval (`spread.py`).
 - Percentiles: order statistics for the effective number of requests (`percentiles.py`).
@@ -46,6 +47,8 @@ _FEWEST_SLICES, _MOST_SLICES = 8, 24
 _FEWEST_EPOCHS = 3
 _FEWEST_ROUNDS = 3
 """Below, so much of a run is its edges that whole bursts are counted and the interval is wide."""
+_FEWEST_DEGREES = 3
+"""Of freedom: with fewer, Student's t makes an interval several times as wide as need be."""
 _FEWEST_RETURNS = 2
 """Answers for each client, on average: with fewer, only the quickest may have come back."""
 _MOST_OF_A_MEAN = 0.9
@@ -73,7 +76,8 @@ def throughput(
     """
     done = _enough(completions(trace))
     ratio = _steady_rate(done)
-    if ratio is None and in_flight and len(done.done_ns) >= _FEWEST_RETURNS * in_flight:
+    few = ratio is None or ratio.degrees < _FEWEST_DEGREES
+    if few and in_flight and len(done.done_ns) >= _FEWEST_RETURNS * in_flight:
         return _by_littles_law(done, in_flight, float(rows_per_request))
     if ratio is None:
         slices = cut(done, _slice_count(done))
@@ -162,18 +166,35 @@ def _mean_latency_ms(slices: Slices) -> _Ratio:
 def _by_littles_law(done: Completions, in_flight: int, rows_per_request: float) -> Estimate:
     """Estimate rows per second by the latency of a known number of requests in flight.
 
-    Source: Little, «A proof for the queuing formula L = λW», 1961. Neighbouring slices of so
-    short a run share rounds, so it has no more degrees of freedom than rounds.
+    Source: Little, «A proof for the queuing formula L = λW», 1961.
     """
-    mean = _mean_latency_ms(cut(done, _slice_count(done)))
-    degrees = min(mean.degrees, max(1, round(done.rounds)))
-    half = min(t_quantile(degrees) * mean.error, _MOST_OF_A_MEAN * mean.value)
+    mean = _mean_over_rounds_ms(done, in_flight)
+    half = min(t_quantile(mean.degrees) * mean.error, _MOST_OF_A_MEAN * mean.value)
     rows_ms = 1e3 * in_flight * rows_per_request
     return Estimate(
         value=rows_ms / mean.value,
         low=rows_ms / (mean.value + half),
         high=rows_ms / (mean.value - half),
-        n_effective=degrees + 1.0,
+        n_effective=mean.degrees + 1.0,
+    )
+
+
+def _mean_over_rounds_ms(done: Completions, in_flight: int) -> _Ratio:
+    """Estimate the mean latency, in ms, from rounds in which each client is answered once.
+
+    In a round, clients that wait long and clients that wait briefly are together, as in the whole
+    run. Below three rounds, from slices, which share them: those have no more degrees of freedom.
+    """
+    rounds = len(done.latency_ms) // in_flight
+    if rounds < _FEWEST_ROUNDS:
+        mean = _mean_latency_ms(cut(done, _slice_count(done)))
+        degrees = min(mean.degrees, max(1, round(done.rounds)))
+        return _Ratio(value=mean.value, error=mean.error, degrees=degrees)
+    means = done.latency_ms[-rounds * in_flight :].reshape(rounds, in_flight).mean(axis=1)
+    return _Ratio(
+        value=float(done.latency_ms.mean()),
+        error=float(means.std(ddof=1)) / math.sqrt(rounds),
+        degrees=rounds - 1,
     )
 
 

@@ -51,6 +51,29 @@ def test_a_few_rounds_of_a_known_load_tell_the_throughput(
     assert estimate.high - estimate.low < 0.3 * estimate.value
 
 
+def batch_by_batch(rounds: int, rng: np.random.Generator) -> Trace:
+    """One instance whose clients are all in the batch that runs; a batch takes 1 s, ±3 %."""
+    ends = np.cumsum(rng.normal(1.0, 0.03, rounds))
+    starts = np.append(0.0, ends[:-1])
+    spread = np.arange(BATCH) * 1e-6
+    return Trace(
+        sent_ns=((np.repeat(starts, BATCH) + np.tile(spread, rounds)) * 1e9).astype(np.int64),
+        done_ns=((np.repeat(ends, BATCH) + np.tile(spread, rounds)) * 1e9).astype(np.int64),
+        failed=np.zeros(rounds * BATCH, dtype=np.bool_),
+    )
+
+
+def test_an_interval_from_a_few_rounds_is_as_narrow_as_the_rounds_are_alike(
+    rng: np.random.Generator,
+) -> None:
+    """Five rounds that differ by 3 % tell a mean within 4 %; from two halves it was 13 %."""
+    found = [throughput(batch_by_batch(5, rng), in_flight=BATCH) for _ in range(200)]
+    half_widths = [(one.high - one.low) / 2 / one.value for one in found]
+    assert np.mean(half_widths) == pytest.approx(0.035, rel=0.2)
+    held = sum(one.low <= BATCH <= one.high for one in found)
+    assert 182 <= held <= 198  # 95 % of 200, give or take what chance does in 99 of 100 cases
+
+
 def test_a_load_of_which_only_the_quickest_came_back_is_not_taken_for_known(
     rng: np.random.Generator,
 ) -> None:
