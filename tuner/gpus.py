@@ -30,7 +30,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """The GPUs that serve, where not all of the machine do.
+    """The GPUs that were chosen to serve.
 
     Attributes:
         typed: how the user named them; None where an environment variable did.

@@ -98,6 +98,11 @@ def test_a_gain_that_is_not_twofold_in_every_round_takes_them_all() -> None:
     assert not sure(of_throughput((300, 300, 100), (300, 300, 100), (199, 300, 100)))
 
 
+def test_rounds_that_are_all_twofold_and_yet_prove_nothing_are_not_enough() -> None:
+    """Twice, forty times, twice: an interval from three such rounds still holds «no gain»."""
+    assert not sure(of_throughput((200, 200, 100), (4000, 4000, 100), (210, 210, 100)))
+
+
 def test_what_is_no_half_as_good_as_the_default_needs_no_more_rounds_either() -> None:
     assert sure(of_throughput((50, 20, 101), (50.5, 20.1, 102), (49, 19.9, 99)))
     assert not sure(of_throughput((50, 20, 100), (51, 20.1, 101), (49, 19.9, 99)))

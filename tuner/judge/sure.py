@@ -1,9 +1,10 @@
 """When a proof need not go on: the gain is so plain that further rounds would not undo it.
 
-Plain is a candidate that was at least twice as good as the default in every round, or at most
-half as good. No noise between servers does that, and looking early at anything finer, such as
-the interval, would pick the rounds that agree by chance. Which of two winners that come close
-to each other it is to be may still change with more rounds; they are not worth that.
+Plain is a candidate that was at least twice as good as the default in every round and is proved,
+or one that was at most half as good. No noise between servers does that, and looking early at
+anything finer, such as the interval, would pick the rounds that agree by chance. Which of two
+winners that come close to each other it is to be may still change with more rounds; they are not
+worth that.
 """
 
 from __future__ import annotations
@@ -65,12 +66,13 @@ def _is_plain(proof: Proof, objective: Objective) -> bool:
         return True
     if proof.judged < FEWEST_ROUNDS or proof.kept not in {0, proof.judged}:
         return False
-    if not proof.default_feasible:
+    if proof.kept == 0 or not proof.default_feasible:
         return True
     ratios = [mine / default for mine, default in proof.pairs]
     if objective.row.goal == "minimize":
         ratios = [1 / ratio for ratio in ratios]
-    return min(ratios) >= _PLAIN or max(ratios) <= 1 / _PLAIN
+    is_better = min(ratios) >= _PLAIN and proof.standing == "proved"
+    return is_better or max(ratios) <= 1 / _PLAIN
 
 
 def _is_no_loss(chosen: Proof, other: Proof, objective: Objective) -> bool:
