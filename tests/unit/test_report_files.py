@@ -252,6 +252,14 @@ def test_the_exported_config_is_the_winners_with_its_provenance() -> None:
     assert exported.endswith(study.trials[7].config_pbtxt)
 
 
+def test_an_exported_configuration_says_which_weights_it_was_measured_with() -> None:
+    study = studies.gpu_study()
+    dummy = replace(study.header, spec=replace(study.header.spec, weights="dummy"))
+
+    assert "# weights: dummy\n" in exported_config(replace(study, header=dummy), None)
+    assert "# weights" not in exported_config(study, None), "those that it names itself"
+
+
 def test_a_trial_can_be_exported_by_its_number() -> None:
     exported = exported_config(studies.gpu_study(), 4)
 

@@ -517,6 +517,14 @@ def test_what_the_search_started_from_and_why_it_ended_is_told() -> None:
     assert build(study).settings["started from"] == "none"
 
 
+def test_the_weights_that_were_served_are_among_what_was_asked_for() -> None:
+    study = studies.gpu_study()
+    dummy = replace(study.header, spec=replace(study.header.spec, weights="dummy"))
+
+    assert build(replace(study, header=dummy)).settings["weights"] == "dummy"
+    assert build(study).settings["weights"] == "those that the configuration names"
+
+
 def test_the_gpu_of_each_configuration_is_told_with_its_power() -> None:
     report = build(studies.gpu_study())
     for table in (report.summary, report.configurations[0].detail):

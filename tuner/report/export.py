@@ -82,6 +82,8 @@ def _provenance(study: StudyRecord, found: Answer, record: TrialRecord) -> list[
     if found.chosen is not None and found.chosen.record is record:
         verdict = answers.verdict_sentence(found) or answers.sentence(study, found)
         lines.append(f"{answers.badge(found.kind, found.verdict)}: {verdict}")
+    if spec.weights is not None:
+        lines.append(f"weights: {spec.weights}")
     lines += [f"{key}: {text}" for key, text in study.header.environment.items()]
     lines.append("")
     # What comes from outside may hold a line break; one line of comment it stays.

@@ -16,6 +16,7 @@ def settings(spec: StudySpec) -> dict[str, str]:
     """What was asked for, name → text."""
     bounds = spec.bounds
     return {
+        "weights": spec.weights or "those that the configuration names",
         "objective": ", then ".join(
             f"{one.row.goal} {one.row.header}" for one in spec.front_of or (spec.objective,)
         ),
