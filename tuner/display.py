@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from tuner.judge.sure import looks_plain
 from tuner.measure.duration import duration
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 from tuner.measure.record import Aborted, Measured, Params, Rejected
@@ -35,6 +36,7 @@ from tuner.study.events import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -48,9 +50,17 @@ _WHOLE = 1000
 
 
 class Display:
-    """An Observer that writes to stderr. Enter it for the time of the study."""
+    """An Observer that writes to stderr. Enter it for the time of the study.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        console: to write to; stderr where it is not given.
+        clock: tells the time in seconds, from whenever.
+    """
+
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._console = console or Console(stderr=True, highlight=False, emoji=False)
         self._progress = Progress(
             TextColumn("{task.fields[trial]}"),
@@ -68,7 +78,7 @@ class Display:
         self._ends_at_s = math.inf
         self._position = 0
         self._trials = 0
-        self._proofs_left = 0
+        self._proofs_left = self._proofs_spared = 0
         self._best = ""
         self._objective: Objective | None = None
 
@@ -112,6 +122,7 @@ class Display:
         match event:
             case ProofStarted():
                 self._proofs_left = event.trials
+                self._proofs_spared = event.trials - event.trials_if_plain
             case ProofSure():
                 self._proofs_left = 0
                 self._say(f"The gain is plain after {event.rounds} of {event.of} rounds of proof.")
@@ -119,8 +130,9 @@ class Display:
     def _open(self, event: StudyOpened) -> None:
         self._trials = event.trials
         self._proofs_left = event.proofs
+        self._proofs_spared = event.proofs - event.proofs_if_plain
         if event.time_left_s is not None:
-            self._ends_at_s = time.monotonic() + max(event.time_left_s, 0.0)
+            self._ends_at_s = self._clock() + max(event.time_left_s, 0.0)
         self._objective = event.objective
         self._progress.update(self._task, total=event.trials, completed=event.done)
         if event.done:
@@ -128,7 +140,7 @@ class Display:
             self._say(f"study {event.name} goes on: {done} done")
 
     def _start(self, event: TrialStarted) -> None:
-        self._begun_s = time.monotonic()
+        self._begun_s = self._clock()
         self._position = event.position
         self._progress.update(
             self._task, completed=event.position - 1, trial=f"trial {event.position}"
@@ -147,10 +159,10 @@ class Display:
                 if self._objective is not None:
                     self._best = describe_best(event.best, event.baseline, self._objective)
                     shown = describe_level(event.spoken, self._objective)
-                self._say(f"  {shown}{self._outlook(event.best)}")
+                self._say(f"  {shown}{self._outlook(event)}")
                 self._progress.update(self._task, completed=self._position)
             case Rejected():
-                self._say(f"  rejected: {event.record.outcome.reason}{self._outlook(event.best)}")
+                self._say(f"  rejected: {event.record.outcome.reason}{self._outlook(event)}")
                 self._progress.update(self._task, completed=self._position)
             case Aborted():
                 self._say(f"  lost: {event.record.outcome.cause}")
@@ -161,7 +173,7 @@ class Display:
         The user's own is measured at more levels than what is compared with it, and tells of
         neither.
         """
-        length_s = time.monotonic() - self._begun_s
+        length_s = self._clock() - self._begun_s
         match event.record.role:
             case "baseline":
                 return
@@ -170,15 +182,15 @@ class Display:
             case "proof":
                 self._proved_s.append(length_s)
 
-    def _outlook(self, best: Ranked | None) -> str:
+    def _outlook(self, event: TrialEnded) -> str:
         parts = [self._best] if self._best else []
-        left_s = self.left_s(best)
+        left_s = self.left_s(event.best, event.baseline)
         if left_s is not None and round(left_s):
             parts.append(f"about {duration(round(left_s))} left")
         return "; " + ", ".join(parts) if parts else ""
 
-    def left_s(self, best: Ranked | None) -> float | None:
-        """Time to the end; None while too little is known."""
+    def left_s(self, best: Ranked | None, baseline: Ranked | None) -> float | None:
+        """Time to the end, as it looks; None while too little is known."""
         trials = max(self._trials - self._position, 0)
         trial_s = _recent(self._searched_s)
         if trial_s is None and trials:
@@ -191,8 +203,17 @@ class Display:
             proof_s = trial_s
         if proof_s is None:
             return None
-        left_s = trials * (trial_s or 0.0) + self._proofs_left * proof_s
-        return min(left_s, max(self._ends_at_s - time.monotonic(), 0.0)) if trials else left_s
+        proofs = self._proofs_ahead(best, baseline)
+        left_s = trials * (trial_s or 0.0) + proofs * proof_s
+        return min(left_s, max(self._ends_at_s - self._clock(), 0.0)) if trials else left_s
+
+    def _proofs_ahead(self, best: Ranked | None, baseline: Ranked | None) -> int:
+        """So many as a plain gain takes, as long as it looks plain and these are not over."""
+        ahead = self._proofs_left - self._proofs_spared
+        if ahead < 0 or best is None or baseline is None or self._objective is None:
+            return self._proofs_left
+        plain = looks_plain(best, baseline, self._objective)
+        return ahead if plain else self._proofs_left
 
     def _status(self, text: str) -> None:
         best = f" · {self._best}" if self._best else ""

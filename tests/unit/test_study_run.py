@@ -23,7 +23,14 @@ from tuner.simulator.batcher import SimConfig
 from tuner.simulator.cost import FILE_NAME, CostModel
 from tuner.space.triton import Bounds, search_space
 from tuner.study.bench import Bench
-from tuner.study.events import PhaseStarted, ProofSure, SearchEnded, StudyOpened, TrialEnded
+from tuner.study.events import (
+    PhaseStarted,
+    ProofStarted,
+    ProofSure,
+    SearchEnded,
+    StudyOpened,
+    TrialEnded,
+)
 from tuner.study.gate import Gate
 from tuner.study.run import LOOK_FOR_DRIFT_AFTER, StudyRun
 from tuner.study.spec import StudySpec
@@ -237,6 +244,14 @@ def test_a_proof_ends_with_the_rounds_that_leave_no_doubt_unless_all_are_asked_f
     assert (found.kind, found.verdict) == ("better", "proved")
     assert {number for _, number, _ in lab.proofs()} == {0, 1, 2}
     assert ProofSure(rounds=3, of=5) in listener.heard
+    assert [
+        (event.proofs, event.proofs_if_plain)
+        for event in listener.heard
+        if isinstance(event, StudyOpened)
+    ] == [(15, 9)], "announced: at most five rounds of three, three rounds if the gain is plain"
+    assert ProofStarted(trials=10, trials_if_plain=6) in listener.heard, (
+        "of two, the best and yours"
+    )
 
     lab.session().run(4, proof_rounds=5, all_rounds=False)
     assert {number for _, number, _ in lab.proofs()} == {0, 1, 2}, "the same line adds nothing"

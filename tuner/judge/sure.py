@@ -27,6 +27,22 @@ _MORE = 0.25
 """What could gain that much more than the winner is worth another round."""
 
 
+def looks_plain(best: Ranked, default: Ranked, objective: Objective) -> bool:
+    """Whether a proof is likely to end early, by what was measured before it.
+
+    Args:
+        best: what is to be proved.
+        default: the user's own configuration.
+        objective: what is compared.
+    """
+    if not default.feasible:
+        return True
+    mine, own = objective.read(best.level), objective.read(default.level)
+    if not mine or not own:
+        return False
+    return _times_better(mine, own, objective) >= _PLAIN
+
+
 def is_sure(
     trials: Iterable[TrialRecord],
     runners: Sequence[Ranked],
@@ -68,11 +84,13 @@ def _is_plain(proof: Proof, objective: Objective) -> bool:
         return False
     if proof.kept == 0 or not proof.default_feasible:
         return True
-    ratios = [mine / default for mine, default in proof.pairs]
-    if objective.row.goal == "minimize":
-        ratios = [1 / ratio for ratio in ratios]
+    ratios = [_times_better(mine, default, objective) for mine, default in proof.pairs]
     is_better = min(ratios) >= _PLAIN and proof.standing == "proved"
     return is_better or max(ratios) <= 1 / _PLAIN
+
+
+def _times_better(mine: float, default: float, objective: Objective) -> float:
+    return default / mine if objective.row.goal == "minimize" else mine / default
 
 
 def _is_no_loss(chosen: Proof, other: Proof, objective: Objective) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from tuner.judge.proof import FEWEST_ROUNDS
 from tuner.measure.duration import duration
 from tuner.measure.record import Aborted, Measured
 from tuner.search.patience import NEGLIGIBLE_GAIN, worth_going_on
@@ -45,6 +46,11 @@ class Budget:
     all_rounds: bool = True
     time_limit_s: float | None = None
     patience: int = 0
+
+    @property
+    def rounds_if_plain(self) -> int:
+        """Rounds of proof that a plain gain takes."""
+        return self.proof_rounds if self.all_rounds else min(self.proof_rounds, FEWEST_ROUNDS)
 
 
 def took_s(record: TrialRecord) -> float:

@@ -21,6 +21,7 @@ class StudyOpened:
         done: configurations that it holds.
         trials: how many it is to hold.
         proofs: at most so many measurements follow for the proof.
+        proofs_if_plain: at most so many where the gain turns out to be plain.
         objective: what is to be improved.
         time_left_s: of a time limit; None where there is none.
     """
@@ -29,6 +30,7 @@ class StudyOpened:
     done: int
     trials: int
     proofs: int
+    proofs_if_plain: int
     objective: Objective
     time_left_s: float | None = None
 
@@ -38,10 +40,12 @@ class ProofStarted:
     """What is measured again in turn is settled now.
 
     Attributes:
-        trials: so many measurements it takes.
+        trials: at most so many measurements it takes.
+        trials_if_plain: so many where the gain turns out to be plain.
     """
 
     trials: int
+    trials_if_plain: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

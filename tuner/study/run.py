@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tuner.errors import TunerError, UsageError
-from tuner.judge.proof import FEWEST_ROUNDS
 from tuner.judge.sure import is_sure
 from tuner.judge.verdict import decide
 from tuner.measure.record import Rejected
@@ -112,7 +111,12 @@ class StudyRun:
         )
         with self._working():
             self._store.end_search("")
-            self._open(trials, proofs=proof_rounds * (1 + FRONT_RUNNERS), limit_s=time_limit_s)
+            self._open(
+                trials,
+                proofs=proof_rounds * (1 + FRONT_RUNNERS),
+                proofs_if_plain=budget.rounds_if_plain * (1 + FRONT_RUNNERS),
+                limit_s=time_limit_s,
+            )
             if self._ledger.baseline is None:
                 self._measure_baseline()
             require_measurable(self._ledger)
@@ -142,12 +146,14 @@ class StudyRun:
             )
         number = 1 + max((record.verification or 0 for record in records), default=0)
         with self._working():
-            self._open(self._ledger.done, proofs=2 * rounds)
+            self._open(self._ledger.done, proofs=2 * rounds, proofs_if_plain=2 * rounds)
             self._measure_in_turn(
-                (found.chosen,), found.default, rounds, all_rounds=True, verification=number
+                (found.chosen,), found.default, rounds, rounds_if_plain=rounds, verification=number
             )
 
-    def _open(self, trials: int, *, proofs: int, limit_s: float | None = None) -> None:
+    def _open(
+        self, trials: int, *, proofs: int, proofs_if_plain: int, limit_s: float | None = None
+    ) -> None:
         spec, known_s = self._ledger.spec, self._store.wall_clock_s
         trials = min(trials, len(self._space.candidates()))
         left_s = None if limit_s is None else limit_s - spent_s(self._ledger.records, known_s)
@@ -157,6 +163,7 @@ class StudyRun:
                 done=self._ledger.done,
                 trials=trials,
                 proofs=proofs,
+                proofs_if_plain=proofs_if_plain,
                 objective=spec.objective,
                 time_left_s=left_s,
             )
@@ -217,7 +224,9 @@ class StudyRun:
             return
         runners = front_runners(self._ledger.ranking, baseline, spec.objective)
         if runners:
-            self._measure_in_turn(runners, baseline, rounds, all_rounds=budget.all_rounds)
+            self._measure_in_turn(
+                runners, baseline, rounds, rounds_if_plain=budget.rounds_if_plain
+            )
         elif rounds and self._ledger.since_baseline:
             self._look_for_drift()
 
@@ -227,7 +236,7 @@ class StudyRun:
         baseline: Ranked,
         rounds: int,
         *,
-        all_rounds: bool,
+        rounds_if_plain: int,
         verification: int | None = None,
     ) -> None:
         announced = False
@@ -240,13 +249,17 @@ class StudyRun:
             verification=verification,
         ):
             done = turn.position - 1
-            may_end = not all_rounds and turn.begins and done >= FEWEST_ROUNDS
-            if may_end and self._is_sure(runners, baseline):
+            if turn.begins and done >= rounds_if_plain and self._is_sure(runners, baseline):
                 self._observer.on(ProofSure(rounds=done, of=rounds))
                 return
             if not announced:
-                left = (rounds - turn.position + 1) * (1 + len(runners))
-                self._observer.on(ProofStarted(trials=left))
+                each = 1 + len(runners)
+                self._observer.on(
+                    ProofStarted(
+                        trials=each * (rounds - done),
+                        trials_if_plain=each * max(rounds_if_plain - done, 0),
+                    )
+                )
                 announced = True
             what = "proof" if verification is None else "verification"
             record = self._runner.run(
