@@ -7,23 +7,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tuner.errors import TunerError, UsageError
-from tuner.judge.sure import is_sure
 from tuner.judge.verdict import decide
 from tuner.measure.record import Rejected
 from tuner.study.budget import Budget, out_of_patience, out_of_time, spent_s
-from tuner.study.events import ProofStarted, ProofSure, SearchEnded, StudyOpened
+from tuner.study.events import SearchEnded, StudyOpened
 from tuner.study.history import first_weight, seen, seen_along_front, tells
 from tuner.study.ledger import Ledger
 from tuner.study.measurable import require_measurable
-from tuner.study.proof import FRONT_RUNNERS, front_runners, next_in_turn
+from tuner.study.proof import FRONT_RUNNERS, front_runners
+from tuner.study.rounds import Rounds
 from tuner.study.runner import TaskRunner
 from tuner.study.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tuner.judge.rank import Ranked
     from tuner.model.config import ModelConfig
     from tuner.search.port import Proposal, Proposer, Seen
     from tuner.space.knobs import SearchSpace
@@ -66,7 +65,6 @@ class StudyRun:
         self._proposer = proposer
         self._observer = observer
         self._ledger = Ledger(store.header.spec, store.records())
-        self._session_from = self._ledger.next_number
         self._begun_s = time.monotonic()
         self._runner = TaskRunner(
             store=store,
@@ -78,6 +76,7 @@ class StudyRun:
             bench=bench,
             observer=observer,
         )
+        self._rounds = Rounds(ledger=self._ledger, runner=self._runner, observer=observer)
 
     def run(
         self,
@@ -147,7 +146,7 @@ class StudyRun:
         number = 1 + max((record.verification or 0 for record in records), default=0)
         with self._working():
             self._open(self._ledger.done, proofs=2 * rounds, proofs_if_plain=2 * rounds)
-            self._measure_in_turn(
+            self._rounds.measure(
                 (found.chosen,), found.default, rounds, rounds_if_plain=rounds, verification=number
             )
 
@@ -224,67 +223,9 @@ class StudyRun:
             return
         runners = front_runners(self._ledger.ranking, baseline, spec.objective)
         if runners:
-            self._measure_in_turn(
-                runners, baseline, rounds, rounds_if_plain=budget.rounds_if_plain
-            )
+            self._rounds.measure(runners, baseline, rounds, rounds_if_plain=budget.rounds_if_plain)
         elif rounds and self._ledger.since_baseline:
             self._look_for_drift()
-
-    def _measure_in_turn(
-        self,
-        runners: Sequence[Ranked],
-        baseline: Ranked,
-        rounds: int,
-        *,
-        rounds_if_plain: int,
-        verification: int | None = None,
-    ) -> None:
-        announced = False
-        while turn := next_in_turn(
-            runners,
-            baseline,
-            self._ledger.records,
-            rounds,
-            session_from=self._session_from,
-            verification=verification,
-        ):
-            done = turn.position - 1
-            if turn.begins and done >= rounds_if_plain and self._is_sure(runners, baseline):
-                self._observer.on(ProofSure(rounds=done, of=rounds))
-                return
-            if not announced:
-                each = 1 + len(runners)
-                self._observer.on(
-                    ProofStarted(
-                        trials=each * (rounds - done),
-                        trials_if_plain=each * max(rounds_if_plain - done, 0),
-                    )
-                )
-                announced = True
-            what = "proof" if verification is None else "verification"
-            record = self._runner.run(
-                Task(
-                    role="proof",
-                    params=turn.entry.record.params,
-                    why=f"{what}, round {turn.position} of {rounds}",
-                    replicate_of=turn.entry.record.number,
-                    proof_round=turn.number,
-                    verification=verification,
-                )
-            )
-            if verification is None or not isinstance(record.outcome, Rejected):
-                continue
-            if turn.entry is baseline:
-                raise TunerError(
-                    "your own configuration cannot be served any more, so there is nothing to "
-                    f"compare with: {record.outcome.reason}"
-                )
-            return  # what cannot serve has lost
-
-    def _is_sure(self, runners: Sequence[Ranked], baseline: Ranked) -> bool:
-        spec = self._ledger.spec
-        own = [record for record in self._ledger.records if record.verification is None]
-        return is_sure(own, runners, spec.objective, spec.limits, default=baseline)
 
     def _look_for_drift(self) -> None:
         """Measure the user's own configuration again at the load that speaks for it."""
