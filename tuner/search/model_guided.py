@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from tuner.search import earlier as earlier_studies
 from tuner.search import encoding, gaussian, memory
-from tuner.search.patience import NEGLIGIBLE_GAIN
 from tuner.search.port import Proposal
 from tuner.search.prediction import Conditions, predict
+from tuner.search.reason import reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,7 +179,11 @@ class ModelGuided:
         best = self._best(unseen, merit, len(history), prediction)
         return Proposal(
             params=unseen[best],
-            why=_why(mixture, best, float(gain[best])),
+            why=reason(
+                ahead=float(mixture.mean()[best] - mixture.bar()),
+                deviation=float(mixture.deviation()[best]),
+                gain=float(gain[best]),
+            ),
             expected_gain=float(np.expm1(max(gain[best], 0.0))),
         )
 
@@ -295,17 +299,6 @@ class ModelGuided:
             knobs = self._space.knobs
             known = encoding.features([params], knobs, request_rows=self._request_batch)[0]
         return np.asarray(known)
-
-
-def _why(mixture: Mixture, best: int, gain: float) -> str:
-    ahead, deviation = mixture.mean()[best] - mixture.bar(), mixture.deviation()[best]
-    what = f"predicts {np.expm1(ahead):+.0%} against the best so far"
-    if ahead > 0:
-        return f"{what}; most likely improvement"
-    what = f"{what}, give or take {np.expm1(deviation):.0%}"
-    if gain >= NEGLIGIBLE_GAIN:
-        return f"{what}; may still win"
-    return f"{what}; likeliest to win of what is left"
 
 
 def _serving(history: Sequence[Seen]) -> list[Seen]:
