@@ -282,7 +282,7 @@ def test_a_user_configuration_whose_p99_is_unknown_is_not_said_to_miss_the_limit
     assert "no run of your configuration was long enough to tell" in headline
 
 
-def test_a_card_puts_the_default_behind_a_whole_sentence_without_a_stray_full_stop() -> None:
+def test_a_card_says_in_few_words_why_there_is_no_p99_and_what_the_default_has() -> None:
     few = Caveat(
         code="few_samples", message="Too few requests for p99.", advice="About 400 would do."
     )
@@ -295,7 +295,7 @@ def test_a_card_puts_the_default_behind_a_whole_sentence_without_a_stray_full_st
 
     note = next(one.note for one in build(study).figures if one.label.startswith("p99"))
 
-    assert note == "Too few requests for p99. About 400 would do; default 120.0"
+    assert note == "too few requests, see Caveats; default 120.0"
 
 
 def test_a_lower_latency_is_a_gain() -> None:

@@ -260,11 +260,10 @@ def _figure(label: str, level: Measurement, default: Measurement | None) -> Figu
         return numbers.cell(measured.throughput_per_s)
 
     shown = read(level)
-    note = shown.interval or shown.note
+    notes = [shown.interval or ("too few requests, see Caveats" if shown.note else "")]
     if default is not None:
-        theirs = f"default {read(default).text}"
-        note = f"{note.rstrip('.')}; {theirs}" if note else theirs
-    return Figure(label=label, value=shown.text, note=note)
+        notes.append(f"default {read(default).text}")
+    return Figure(label=label, value=shown.text, note="; ".join(filter(None, notes)))
 
 
 def _diff(before: str, after: str) -> tuple[str, ...]:
