@@ -69,8 +69,9 @@ def level(
     instances: int = 1,
     gpu: bool = True,
     caveats: tuple[Caveat, ...] = (),
+    rough_p99_ms: float | None = None,
 ) -> Measurement:
-    """One level that obeys Little's law."""
+    """One level that obeys Little's law; a p99 that could not be bounded may have a rough one."""
     mean_ms = concurrency / throughput_per_s * 1e3
     compute_ms = mean_ms * 0.7
     tail = None if p99_ms is None else estimate(p99_ms, 0.06)
@@ -83,6 +84,7 @@ def level(
             p90_ms=estimate(mean_ms * 1.1, 0.03),
             p95_ms=estimate(mean_ms * 1.15, 0.04),
             p99_ms=tail,
+            p99_rough_ms=rough_p99_ms,
         ),
         server=ServerTime(
             queue_ms=mean_ms * 0.28,

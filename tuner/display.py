@@ -273,6 +273,8 @@ def describe_best(best: Ranked | None, baseline: Ranked | None, objective: Objec
     No ratio where the user's own misses the limits: what may not be run is no measure.
     """
     if best is None:
+        if baseline is not None and baseline.violation <= 0:
+            return f"no run could bound a {objective.name.removesuffix(' Latency')} yet"
         return "nothing keeps the limits yet"
     text = f"best so far {_value(best.level, objective)}"
     if baseline is None or best.record.number == baseline.record.number or not baseline.feasible:

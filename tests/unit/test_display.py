@@ -106,6 +106,17 @@ def test_a_percentile_that_could_not_be_bounded_is_unknown() -> None:
     assert line.startswith("p99 unknown at concurrency 1, 9 infer/s")
 
 
+def test_an_objective_that_no_run_could_bound_is_not_called_a_limit() -> None:
+    unknown = [studies.level(16, 80.0, None)]
+    record = studies.trial(0, unknown, role="baseline")
+    own = best_level(record, P99, ())
+    said = lines(
+        opened(trials=3, proofs=0, objective=P99),
+        TrialEnded(record=record, spoken=own, best=None, baseline=own),
+    )
+    assert said == ["  p99 unknown at concurrency 16, 80 infer/s; no run could bound a p99 yet"]
+
+
 def lines(*events: Event) -> list[str]:
     """What is said of events that take no time that would be worth telling."""
     out = io.StringIO()

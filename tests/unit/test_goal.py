@@ -117,6 +117,15 @@ def test_a_percentile_that_could_not_be_bounded_is_hinted_at_by_the_next_one_bel
     assert Objective(metric="gpu_power_w").hint(studies.level(1, 10.0, None, gpu=False)) is None
 
 
+def test_a_limit_on_a_percentile_that_could_not_be_bounded_is_judged_by_the_rough_one() -> None:
+    limit = Limit(metric="latency_p99_ms", bound=200.0)
+    unknown, bounded = studies.level(1, 10.0, None), studies.level(1, 10.0, 150.0)
+    rough = studies.level(1, 10.0, None, rough_p99_ms=300.0)
+    assert [limit.violation(level) for level in (unknown, bounded, rough)] == [None, -0.25, 0.5]
+    assert [limit.is_rough(level) for level in (unknown, bounded, rough)] == [False, False, True]
+    assert Objective(metric="latency_p99_ms").hint(rough) == 300.0
+
+
 def test_limits_that_are_not_kept_come_with_how_far_they_are_missed() -> None:
     level = studies.level(1, 10.0, 300.0, gpu=False)
     power = Limit(metric="gpu_power_w", bound=300.0)

@@ -14,6 +14,7 @@ from tuner.report.answer import answer, claim
 from tuner.report.view import build
 
 if TYPE_CHECKING:
+    from tuner.measure.measurement import Measurement
     from tuner.measure.record import TrialRecord
     from tuner.study.spec import StudyRecord
 
@@ -265,6 +266,48 @@ def test_a_user_configuration_that_misses_the_limit_gives_no_gain_but_a_winner()
     assert report.found.kind == "better"
     assert report.headline.startswith("falcon7b_config_1 keeps p99 Latency (ms) <= 50 with 20.0")
     assert "Your configuration does not keep it at any load" in report.headline
+
+
+def test_a_limit_that_is_kept_by_too_few_requests_to_be_sure_is_said_to_be() -> None:
+    def headline(other: Measurement) -> str:
+        trials = [
+            studies.trial(0, [studies.level(1, 9.0, 40)], role="baseline"),
+            studies.trial(1, [other], batch=32, delay_us=0),
+        ]
+        limits = studies.strict_study().header.spec.limits
+        return build(studies.study(trials, limits=limits)).headline
+
+    rough = headline(studies.level(1, 20.0, None, rough_p99_ms=45.0))
+    assert rough.endswith(
+        "That it keeps p99 Latency (ms) <= 50 is likely, not sure: it came to 45 in 100 "
+        "requests, too few to bound it (--window measures for longer)."
+    )
+    assert "likely" not in headline(studies.level(1, 20.0, 45.0))
+
+
+def test_others_whose_objective_no_run_could_bound_are_not_said_to_have_lost() -> None:
+    trials = [
+        studies.trial(0, [studies.level(1, 9.0, 120)], role="baseline"),
+        studies.trial(1, [studies.level(1, 9.0, None)], batch=32, delay_us=0),
+        studies.trial(2, [studies.level(1, 9.0, 150)], batch=64, delay_us=0),
+    ]
+    study = studies.study(trials)
+    spec = replace(study.header.spec, objective=Objective(metric="latency_p99_ms"))
+
+    headline = build(replace(study, header=replace(study.header, spec=spec))).headline
+
+    assert (
+        "none of the 2 others that were tried did better, and of 1 no run was long enough to "
+        "bound the p99 Latency (ms) (--window measures for longer). Yours comes to 120.0 ms"
+    ) in headline
+
+
+def test_how_far_a_rough_p99_is_beyond_the_limit_is_told_as_about() -> None:
+    trials = [studies.trial(0, [studies.level(1, 9, None, rough_p99_ms=60)], role="baseline")]
+    report = build(studies.study(trials, limits=studies.strict_study().header.spec.limits))
+
+    assert ", about 20 % beyond the limit" in report.headline
+    assert report.summary.rows[0].cells[-1].text == "p99 Latency (ms) by about 20 %"
 
 
 def test_a_user_configuration_whose_p99_is_unknown_is_not_said_to_miss_the_limit() -> None:

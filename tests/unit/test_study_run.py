@@ -514,3 +514,19 @@ def test_a_configuration_that_mixes_up_answers_is_rejected_before_any_load(lab: 
     assert record.outcome.levels == ()
     assert "check the answers" in record.phases_s
     assert isinstance(lab.store.records()[0].outcome, Measured)
+
+
+def test_a_p99_limit_on_a_model_too_slow_to_bound_one_still_finds_the_fastest_that_keeps_it(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Batches of half a second: what one trial sees of the tail is rough, and all there is."""
+    (tmp_path / "slow").mkdir()
+    cost = replace(lab.cost, table_ms={1: 500.0, 64: 500.0})
+    limit = Limit(metric="latency_p99_ms", bound=1200.0)
+    lab = Lab(tmp_path / "slow", lab.model, cost, (limit,))
+    lab.session().run(4, proof_rounds=3)
+    found = lab.found()
+    assert (found.kind, found.verdict) == ("better", "proved")
+    assert found.chosen is not None
+    assert found.chosen.feasible
+    assert limit.is_rough(found.chosen.level)

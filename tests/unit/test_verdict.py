@@ -65,6 +65,29 @@ def standing(found: Answer) -> tuple[str, str, int | None]:
     return found.kind, found.verdict, number
 
 
+def test_a_p99_that_only_a_proof_could_bound_counts_for_its_configuration() -> None:
+    trials = [
+        studies.trial(0, [studies.level(8, 100.0, None)], role="baseline"),
+        studies.trial(1, [level(130.0)]),
+        again(2, 0, None, level(100.0, 80.0)),
+    ]
+    found = judged(trials, WITHIN)
+    assert found.default is not None
+    assert found.default.feasible, "its first run told no p99, the second one 80 ms of 100"
+    assert (found.kind, found.chosen and found.chosen.record.number) == ("better", 1)
+
+
+def test_a_rough_p99_is_enough_to_win_by() -> None:
+    trials = [
+        studies.trial(0, [level(100.0)], role="baseline"),
+        studies.trial(1, [studies.level(8, 300.0, None, rough_p99_ms=90.0)]),
+        studies.trial(2, [studies.level(8, 400.0, None, rough_p99_ms=110.0)]),
+        studies.trial(3, [studies.level(8, 500.0, None)]),
+    ]
+    found = judged(trials, WITHIN)
+    assert standing(found) == ("better", "open", 1), "2 breaks the limit, of 3 nothing is known"
+
+
 def test_two_complete_rounds_prove_nothing_and_three_do() -> None:
     values = [(100.0, 130.0), (101.0, 131.5), (99.0, 129.0)]
     trials = searched(100, 130)

@@ -44,13 +44,15 @@ class Objective:
         return -value if value is not None and self.row.goal == "minimize" else value
 
     def hint(self, level: Measurement) -> float | None:
-        """The value, or for a percentile that could not be bounded that of the next one below.
+        """The value, or for a percentile that could not be bounded the rough one.
 
         Good enough to choose what to try next, and for nothing else.
         """
         latency = level.latency
         below = (latency.p95_ms, latency.p90_ms, latency.p50_ms, latency.mean_ms)
         value = self.read(level)
+        if value is None:
+            value = self.row.rough(level)
         if value is None and self.metric.startswith("latency_p"):
             return next(one.value for one in below if one is not None)
         return value
@@ -71,16 +73,23 @@ class Limit:
     def violation(self, level: Measurement) -> float | None:
         """By how much the level misses the bound, as a fraction of it; <= 0 holds.
 
-        There is no fraction of 0: what misses that bound does so by the value itself.
+        There is no fraction of 0: what misses that bound does so by the value itself. A
+        percentile that could not be bounded is judged by its rough value (`is_rough`).
 
         None where the metric was not measured, so that nobody can say that it holds.
         """
         row = METRICS[self.metric]
         value = point(row.read(level))
         if value is None:
+            value = row.rough(level)
+        if value is None:
             return None
         excess = value - self.bound if row.goal == "minimize" else self.bound - value
         return excess / abs(self.bound) if self.bound else excess
+
+    def is_rough(self, level: Measurement) -> bool:
+        """Whether the level is judged by a rough value, which is too little to be sure."""
+        return METRICS[self.metric].rough(level) is not None
 
     def describe(self) -> str:
         """Such as ``p99 Latency (ms) <= 200``."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from tuner.judge.lean import Spared, leanest_as_good
 from tuner.judge.proof import Number, Proof, proofs
 from tuner.judge.rank import Ranked, rank, surest
+from tuner.judge.tails import with_tails
 from tuner.measure.estimate import Estimate
 from tuner.measure.gain import ratio_gain
 from tuner.measure.record import Aborted, Rejected
@@ -70,14 +71,15 @@ def decide(
 
     The winner is what was proved to gain most, or the leanest that was proved beside it and did
     as well. Where nothing is proved yet, it is what the proof makes out to be best so far, else
-    the surest, if its interval leaves no doubt. Where the proof failed, the user's own stays.
+    the surest, if its interval leaves no doubt. Where the proof failed, the user's own stays. A
+    p99 that only a proof was long enough to bound counts for its configuration.
 
     Args:
         records: of the study.
         objective: what to improve.
         limits: what to keep.
     """
-    records = tuple(records)
+    records = with_tails(tuple(records))
     tried = searched(records)
     ranked = rank(tried, objective, limits)
     default = next((entry for entry in ranked if entry.record.role == "baseline"), None)

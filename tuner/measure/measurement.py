@@ -39,7 +39,9 @@ class Workload:
 class Latency:
     """Client-side latency of the answered requests, in ms.
 
-    A percentile is None where the run was too short to bound it.
+    A percentile is None where the run was too short to bound it. Then ``rough`` is that of the
+    answered requests as they came: the true one may well lie higher. It is None where the
+    percentile is bounded, and in the records of earlier versions.
     """
 
     mean_ms: Estimate
@@ -47,6 +49,10 @@ class Latency:
     p90_ms: Estimate | None
     p95_ms: Estimate | None
     p99_ms: Estimate | None
+    p50_rough_ms: float | None = None
+    p90_rough_ms: float | None = None
+    p95_rough_ms: float | None = None
+    p99_rough_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

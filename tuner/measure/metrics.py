@@ -35,6 +35,8 @@ class Metric:
         read: the value; an Estimate where it has an interval, None where it was not measured.
         aliases: what else a user may type.
         may_be_zero: whether a served model can reach 0, so that 0 makes sense as a limit.
+        read_rough: the rough value of a percentile that could not be bounded; None where the
+            metric has no such thing.
     """
 
     key: str
@@ -44,6 +46,7 @@ class Metric:
     read: Callable[[Measurement], Estimate | float | None]
     aliases: tuple[str, ...] = ()
     may_be_zero: bool = False
+    read_rough: Callable[[Measurement], float | None] | None = None
 
     def value(self, measurement: Measurement) -> float | None:
         """Read the point value, without its interval."""
@@ -52,6 +55,12 @@ class Metric:
                 return value
             case number:
                 return number
+
+    def rough(self, measurement: Measurement) -> float | None:
+        """Read the rough value, where the metric could not be bounded and there is one."""
+        if self.read_rough is None or self.read(measurement) is not None:
+            return None
+        return self.read_rough(measurement)
 
 
 def _gpu_utilization_pct(measurement: Measurement) -> float | None:
@@ -84,6 +93,7 @@ def _row(
     read: Callable[[Measurement], Estimate | float | None],
     *aliases: str,
     may_be_zero: bool = False,
+    read_rough: Callable[[Measurement], float | None] | None = None,
 ) -> Metric:
     unit = header[header.rindex("(") + 1 : -1]
     return Metric(
@@ -94,6 +104,7 @@ def _row(
         read=read,
         aliases=aliases,
         may_be_zero=may_be_zero,
+        read_rough=read_rough,
     )
 
 
@@ -105,10 +116,40 @@ _ROWS = (
     _row(
         _MIN, "latency_mean_ms", "Client Response Wait (ms)", lambda m: m.latency.mean_ms, "mean"
     ),
-    _row(_MIN, "latency_p50_ms", "p50 Latency (ms)", lambda m: m.latency.p50_ms, "p50", "median"),
-    _row(_MIN, "latency_p90_ms", "p90 Latency (ms)", lambda m: m.latency.p90_ms, "p90"),
-    _row(_MIN, "latency_p95_ms", "p95 Latency (ms)", lambda m: m.latency.p95_ms, "p95"),
-    _row(_MIN, "latency_p99_ms", "p99 Latency (ms)", lambda m: m.latency.p99_ms, "p99", "latency"),
+    _row(
+        _MIN,
+        "latency_p50_ms",
+        "p50 Latency (ms)",
+        lambda m: m.latency.p50_ms,
+        "p50",
+        "median",
+        read_rough=lambda m: m.latency.p50_rough_ms,
+    ),
+    _row(
+        _MIN,
+        "latency_p90_ms",
+        "p90 Latency (ms)",
+        lambda m: m.latency.p90_ms,
+        "p90",
+        read_rough=lambda m: m.latency.p90_rough_ms,
+    ),
+    _row(
+        _MIN,
+        "latency_p95_ms",
+        "p95 Latency (ms)",
+        lambda m: m.latency.p95_ms,
+        "p95",
+        read_rough=lambda m: m.latency.p95_rough_ms,
+    ),
+    _row(
+        _MIN,
+        "latency_p99_ms",
+        "p99 Latency (ms)",
+        lambda m: m.latency.p99_ms,
+        "p99",
+        "latency",
+        read_rough=lambda m: m.latency.p99_rough_ms,
+    ),
     _row(
         _MIN,
         "queue_ms",

@@ -58,6 +58,10 @@ class EffectiveSizes:
         central = [self.at(share) for share in (0.25, 0.50, 0.75)]
         self._central = 3 / sum(1 / size for size in central)
 
+    def quantile_ms(self, share: float) -> float:
+        """Return the latency that this share of the answered requests stayed below."""
+        return float(np.interp(share * self.count - 0.5, np.arange(self.count), self.sorted_ms))
+
     def usable(self, percentile: float) -> float:
         """Return the size that decides whether the percentile can be had at all.
 
@@ -98,10 +102,7 @@ def _percentile(sizes: EffectiveSizes, percentile: float) -> Estimate | None:
         return None
     n_effective = sizes.at(percentile)
     low, high = _shares(percentile, round(n_effective))
-    places = np.arange(sizes.count)
-    at_low, value, at_high = np.interp(
-        np.array([low, percentile, high]) * sizes.count - 0.5, places, sizes.sorted_ms
-    ).tolist()
+    at_low, value, at_high = (sizes.quantile_ms(share) for share in (low, percentile, high))
     return Estimate(value=value, low=at_low, high=at_high, n_effective=n_effective)
 
 

@@ -31,7 +31,12 @@ import numpy as np
 from tuner.errors import TrialAborted
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import Latency
-from tuner.measure.percentiles import EffectiveSizes, percentiles, requests_needed_for
+from tuner.measure.percentiles import (
+    PERCENTILES,
+    EffectiveSizes,
+    percentiles,
+    requests_needed_for,
+)
 from tuner.measure.slices import Completions, Slices, complete_between_s, completions, cut, passed
 from tuner.measure.spread import total_variance
 from tuner.measure.student import t_quantile
@@ -88,8 +93,8 @@ def throughput(
 def latency(trace: Trace) -> Latency:
     """Client-side latency of the answered requests, in ms.
 
-    A percentile is None where the run is too short to bound it; `requests_needed` tells what
-    would do.
+    A percentile is None where the run is too short to bound it, and then comes as a rough one;
+    `requests_needed` tells what would do.
 
     Args:
         trace: the steady part of a run; see `stationarity.split_warm_up`.
@@ -102,8 +107,24 @@ def latency(trace: Trace) -> Latency:
     ratio = _mean_latency_ms(slices)
     n_effective = float(np.var(done.latency_ms)) / max(ratio.error**2, 1e-300)
     mean = _interval(ratio, scale=1.0, n_effective=min(max(n_effective, 1.0), len(done.done_ns)))
-    p50, p90, p95, p99 = percentiles(EffectiveSizes(done, slices))
-    return Latency(mean_ms=mean, p50_ms=p50, p90_ms=p90, p95_ms=p95, p99_ms=p99)
+    sizes = EffectiveSizes(done, slices)
+    bounded = percentiles(sizes)
+    p50, p90, p95, p99 = bounded
+    rough50, rough90, rough95, rough99 = (
+        sizes.quantile_ms(share) if known is None else None
+        for share, known in zip(PERCENTILES, bounded, strict=True)
+    )
+    return Latency(
+        mean_ms=mean,
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        p50_rough_ms=rough50,
+        p90_rough_ms=rough90,
+        p95_rough_ms=rough95,
+        p99_rough_ms=rough99,
+    )
 
 
 def requests_needed(trace: Trace, percentile: float) -> int:

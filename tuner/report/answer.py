@@ -6,13 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from tuner.judge.lean import Spared, saving
-from tuner.judge.rank import missed
 from tuner.judge.verdict import Answer, decide
 from tuner.measure.duration import duration
-from tuner.measure.metrics import METRICS
 from tuner.measure.record import Aborted, Measured, Rejected
 from tuner.report import numbers
 from tuner.report.describe import config_name, load_words
+from tuner.report.limits import beyond, named, roughly_kept
 from tuner.report.spent import spent
 
 if TYPE_CHECKING:
@@ -23,10 +22,6 @@ if TYPE_CHECKING:
     from tuner.measure.estimate import Estimate
     from tuner.measure.measurement import Measurement
     from tuner.study.spec import StudyRecord, StudySpec
-
-
-_TEN_FOLD = 10
-"""From here on a miss reads better as a multiple of the limit than in per cent."""
 
 
 def answer(study: StudyRecord) -> Answer:
@@ -47,6 +42,8 @@ def simulated(environment: Mapping[str, str]) -> bool:
 def sentence(study: StudyRecord, found: Answer) -> str:
     """The answer in words."""
     words = _sentence(study, found)
+    if found.usable and found.chosen is not None:
+        words += roughly_kept(found.chosen.level, study.header.spec.limits)
     return f"Simulated: {words}" if simulated(study.header.environment) else words
 
 
@@ -174,7 +171,7 @@ def _better(study: StudyRecord, found: Answer) -> str:
     against = level_words(default.level, spec)
     if not default.feasible:
         return (
-            f"{name} keeps {_limits(spec)} with {shown}. {_yours(default, spec)} This was "
+            f"{name} keeps {named(spec.limits)} with {shown}. {_yours(default, spec)} This was "
             f"{_cost(study, found)}."
         )
     if found.verdict == "proved" and found.proof is not None and found.proof.means is not None:
@@ -221,7 +218,13 @@ def _keep(study: StudyRecord, found: Answer) -> str:
     spec, rival = study.header.spec, _rival(found)
     others = found.trials - 1
     if rival is None or found.default is None:
+        unknown = sum(entry.score == -math.inf for entry in found.ranked)
         why = _none_better(others)
+        if unknown:
+            why += (
+                f", and of {unknown} no run was long enough to bound the "
+                f"{spec.objective.row.header} (--window measures for longer)"
+            )
     else:
         name = config_name(spec.model, rival.record)
         why = (
@@ -273,29 +276,11 @@ def _misses(study: StudyRecord, found: Answer) -> str:
             f"{_cost(study, found)}."
         )
     return (
-        f"Nothing that was tried keeps {_limits(spec)}. The nearest miss is "
+        f"Nothing that was tried keeps {named(spec.limits)}. The nearest miss is "
         f"{config_name(spec.model, nearest.record)} with {level_words(nearest.level, spec)} at "
-        f"{load_words(nearest.level.workload)}{_beyond(nearest, spec)}; {_cost(study, found)}."
+        f"{load_words(nearest.level.workload)}{beyond(nearest.level, spec.limits)}; "
+        f"{_cost(study, found)}."
     )
-
-
-def _beyond(nearest: Ranked, spec: StudySpec) -> str:
-    """How far the nearest miss is from each limit that it does not keep."""
-    said = []
-    for limit, miss in missed(nearest.level, spec.limits):
-        row = METRICS[limit.metric]
-        what = "the limit" if len(spec.limits) == 1 else limit.describe()
-        if miss is None:
-            said.append(f"its {row.header} unknown there")
-        elif limit.bound == 0:
-            said.append(f"with {numbers.number(row.value(nearest.level), row.unit)}")
-        elif row.goal == "maximize":
-            said.append(f"{numbers.share(miss)} short of {what}")
-        elif 1 + miss >= _TEN_FOLD:
-            said.append(f"{1 + miss:.0f} times {what}")
-        else:
-            said.append(f"{numbers.share(miss)} beyond {what}")
-    return "".join(f", {one}" for one in said)
 
 
 def _nothing(study: StudyRecord) -> str:
@@ -313,10 +298,6 @@ def _nothing(study: StudyRecord) -> str:
 def _cost(study: StudyRecord, found: Answer) -> str:
     trials = f"{found.trials} trial{'' if found.trials == 1 else 's'}"
     return f"measured in {trials} and {duration(spent(study).total_s)}"
-
-
-def _limits(spec: StudySpec) -> str:
-    return " and ".join(limit.describe() for limit in spec.limits) or "the limits"
 
 
 def _times(count: int) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from tuner.judge.front import pareto_front
 from tuner.judge.rank import violation
+from tuner.judge.tails import with_tails
 from tuner.judge.verdict import searched
 from tuner.measure.metrics import METRICS
 from tuner.measure.record import Measured
 from tuner.report import describe
 from tuner.report.numbers import cell, words
 from tuner.report.tables import CONFIGURATION, Column, Row, Table, caveat_codes, for_load
-from tuner.report.tails import records_with_tails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def front(study: StudyRecord, best: int | None) -> Front | None:
     spec = study.header.spec
     if spec.front_of is None:
         return None
-    records = searched(records_with_tails(study.trials))
+    records = searched(with_tails(study.trials))
     points = pareto_front(records, spec.front_of, spec.limits)
     names = " and ".join(objective.name for objective in spec.front_of)
     return Front(

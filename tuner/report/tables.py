@@ -259,7 +259,11 @@ def _missed(level: Measurement, limits: Sequence[Limit]) -> Cell:
     """Every limit that is not kept, such as ``p99 Latency (ms) by 20 %``."""
     said = [
         f"{METRICS[limit.metric].header} "
-        + ("not measured" if miss is None else f"by {share(miss)}")
+        + (
+            "not measured"
+            if miss is None
+            else f"by {'about ' * limit.is_rough(level)}{share(miss)}"
+        )
         for limit, miss in missed(level, limits)
     ]
     return words(", ".join(said)) if said else EMPTY

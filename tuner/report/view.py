@@ -15,7 +15,6 @@ from tuner.report.doubts import CaveatGroup, doubts
 from tuner.report.front import Front, front
 from tuner.report.settings import settings
 from tuner.report.steps import Step, history
-from tuner.report.tails import with_tails
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +151,7 @@ class Report:
 def build(study: StudyRecord) -> Report:
     """Make the view of a study. Pure: the same record gives the same report."""
     spec = study.header.spec
-    found = with_tails(answers.answer(study), study.trials)
+    found = answers.answer(study)
     best = found.chosen.record.number if found.chosen and found.kind == "better" else None
     gains = [over_default(entry, found.default, spec.objective) for entry in found.ranked]
     summary = tables.summary(found.ranked, gains, limits=spec.limits, model=spec.model, best=best)

@@ -82,13 +82,16 @@ def test_a_percentile_is_refused_where_its_upper_bound_does_not_exist(
     assert times.p50_ms is not None
     assert times.p90_ms is not None
     assert times.p99_ms is None
+    assert times.p90_rough_ms is None, "a rough value stands only where there is no better one"
 
 
 def test_a_thousand_requests_in_batches_of_fifty_do_not_give_a_p99(
     loop: Loop, rng: np.random.Generator
 ) -> None:
     trace = loop(rng.uniform(8, 12, 20), clients=50)
-    assert latency(trace).p99_ms is None
+    times = latency(trace)
+    assert times.p99_ms is None
+    assert times.p99_rough_ms == pytest.approx(np.quantile(trace.latency_ms, 0.99), rel=0.02)
     assert requests_needed(trace, 0.99) > 10_000
 
 

@@ -10,31 +10,12 @@ from tuner.measure.record import Measured
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tuner.judge.rank import Ranked
-    from tuner.judge.verdict import Answer
     from tuner.measure.estimate import Estimate
     from tuner.measure.measurement import Measurement
     from tuner.measure.record import TrialRecord
 
 
-def with_tails(found: Answer, trials: Iterable[TrialRecord]) -> Answer:
-    """The answer with each refused p99 replaced by that of a proof at the same load, if any.
-
-    Args:
-        found: the answer.
-        trials: of the study, proofs among them.
-    """
-    known = _tails(trials)
-    ranked = {entry.record.number: _with_tail(entry, known) for entry in found.ranked}
-    return replace(
-        found,
-        ranked=tuple(ranked.values()),
-        default=found.default and ranked[found.default.record.number],
-        chosen=found.chosen and ranked[found.chosen.record.number],
-    )
-
-
-def records_with_tails(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
+def with_tails(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]:
     """The trials, each refused p99 replaced by that of a proof at the same load, if any."""
     known = _tails(trials)
     whole = []
@@ -47,17 +28,13 @@ def records_with_tails(trials: Sequence[TrialRecord]) -> tuple[TrialRecord, ...]
     return tuple(whole)
 
 
-def _with_tail(entry: Ranked, known: Mapping[tuple[int, str], Estimate]) -> Ranked:
-    return replace(entry, level=_filled(entry.level, entry.record.number, known))
-
-
 def _filled(
     level: Measurement, number: int, known: Mapping[tuple[int, str], Estimate]
 ) -> Measurement:
     tail = known.get((number, str(level.workload)))
     if level.latency.p99_ms is not None or tail is None:
         return level
-    return replace(level, latency=replace(level.latency, p99_ms=tail))
+    return replace(level, latency=replace(level.latency, p99_ms=tail, p99_rough_ms=None))
 
 
 def _tails(trials: Iterable[TrialRecord]) -> dict[tuple[int, str], Estimate]:
