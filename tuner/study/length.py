@@ -55,7 +55,7 @@ CLOSELY = Care(rounds=12, tail="within reach", precise=True, windows=5)
 """For a level that may be the answer."""
 
 TAIL_DECIDES = Care(rounds=12, tail="within reach", precise=True, windows=15)
-"""For a level of a ladder in which a p99 is an objective or a limit."""
+"""For a level of a ladder in which a p99 is an objective."""
 
 FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
 """For a level that may be the answer where a p99 is an objective or a limit."""

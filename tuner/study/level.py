@@ -152,8 +152,14 @@ class Levels:
 
     @property
     def ladder_look(self) -> Care:
-        """The care for each level of a ladder."""
-        return TAIL_DECIDES if self._needs_tail else SCREENING
+        """The care for each level of a ladder.
+
+        A limit is judged by the rough p99 where a close look cannot bound it; an objective that
+        cannot be bounded is no number.
+        """
+        if not self._needs_tail:
+            return SCREENING
+        return TAIL_DECIDES if self._aims_at_tail else CLOSELY
 
     @property
     def close_look(self) -> Care:
@@ -213,9 +219,13 @@ class Levels:
     @property
     def _needs_tail(self) -> bool:
         """Whether p99 decides anything, so that each level has to bound it."""
-        bench = self.bench
-        wanted = (bench.objective, *([bench.second] if bench.second else ()), *bench.limits)
-        return any(one.metric == _TAIL_METRIC for one in wanted)
+        limited = any(limit.metric == _TAIL_METRIC for limit in self.bench.limits)
+        return limited or self._aims_at_tail
+
+    @property
+    def _aims_at_tail(self) -> bool:
+        objectives = (self.bench.objective, self.bench.second)
+        return any(one is not None and one.metric == _TAIL_METRIC for one in objectives)
 
 
 def _numbers(
