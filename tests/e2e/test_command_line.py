@@ -138,3 +138,33 @@ def test_a_sigterm_ends_a_run_as_ctrl_c_does(home: Path) -> None:
     assert "Traceback" not in said
     assert "All that was measured is kept; go on with: tune falcon7b" in said
     assert (home / "reports" / "falcon7b.html").exists()
+
+
+def test_a_study_that_cannot_be_read_is_named_and_keeps_no_other_from_being_shown(
+    tune: Tune, home: Path
+) -> None:
+    assert tune("falcon7b", "--study=good", *SIMULATED).returncode == 0
+    (home / "studies" / "bad").mkdir()
+    (home / "studies" / "bad" / "study.db").write_text("no database")
+    listed = tune("list")
+    assert (listed.returncode, "good" in listed.stdout) == (0, True)
+    assert "cannot be read as a study" in listed.stderr
+    assert "tune MODEL --study bad --fresh" in listed.stderr
+    written = tune("report")
+    assert (written.returncode, written.stdout) == (2, "reports/good.html\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rate=nan", "--objective=p99"], "--rate nan cannot be sent"),
+        (["--rate=1e7", "--objective=p99"], "up to 100000"),
+        (["--window=inf"], "less than or equal to 3600"),
+        (["--window=nan"], "less than or equal to 3600"),
+        (["--load-deadline=inf"], "less than or equal to 86400"),
+    ],
+)
+def test_a_number_that_is_none_is_refused(tune: Tune, words: list[str], said: str) -> None:
+    refused = tune("falcon7b", *words, *SIMULATED)
+    assert refused.returncode == 2
+    assert said in " ".join(refused.stderr.replace("│", " ").split())

@@ -21,6 +21,10 @@ PROOF_ROUNDS = 5
 """A true gain of 5 % is proved in 81 to 93 of 100 studies by five rounds, in 79 by four."""
 
 
+_HIGHEST_RATE = 100_000.0
+"""Requests per second, several times what one perf_analyzer can send."""
+
+
 def read_limits(
     limits: Sequence[str] | None,
     *,
@@ -48,14 +52,16 @@ def read_open_loop(rate: float | None, *, poisson: bool) -> OpenLoop | None:
     """Requests by the clock; None where clients wait for their answers.
 
     Raises:
-        UsageError: the rate sends nothing, or is missing.
+        UsageError: no load generator sends this rate, or it is missing.
     """
     if rate is None:
         if poisson:
             raise UsageError("--poisson says how requests of a --rate come; name one.")
         return None
-    if rate <= 0:
-        raise UsageError(f"--rate {rate:g} sends nothing; name a number above 0.")
+    if not 0 < rate <= _HIGHEST_RATE:
+        raise UsageError(
+            f"--rate {rate:g} cannot be sent; name a number above 0 and up to {_HIGHEST_RATE:g}."
+        )
     return OpenLoop(rate_per_s=rate, poisson=poisson)
 
 

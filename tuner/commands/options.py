@@ -44,7 +44,7 @@ SdkImageOption = Annotated[
 ]
 LoadDeadlineOption = Annotated[
     float,
-    typer.Option("--load-deadline", min=1, help="Seconds that loading may take."),
+    typer.Option("--load-deadline", min=1, max=86400, help="Seconds that loading may take."),
 ]
 ServerOption = Annotated[
     ServerKind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -28,11 +28,15 @@ from tuner.stored import stored, stored_names
 from tuner.study.folder import require_writable
 from tuner.terminal import note, output
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tuner.study.spec import StudyRecord
+
 
 def list_studies(*, studies: StudiesOption = STUDIES, json: JsonOption = False) -> None:
     """List what was studied."""
-    names = _names(studies)
-    views = [build(stored(studies, name)) for name in names]
+    views = [build(record) for record in _readable(studies, _names(studies))]
     if json:
         output(f"[{','.join(as_json(view) for view in views)}]")
     elif views:
@@ -69,10 +73,13 @@ def report(
 ) -> None:
     """Write the pages again from the record."""
     names = study or _names(studies)
-    if names:
+    records = _readable(studies, names)
+    if records:
         require_writable(reports, "--reports")
-    for name in names:
-        output(str(write_reports(stored(studies, name), reports)))
+    for record in records:
+        output(str(write_reports(record, reports)))
+    if len(records) < len(names):
+        raise typer.Exit(2)
 
 
 def open_page(
@@ -115,6 +122,20 @@ def export(
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}.") from error
     note(f"Wrote {file}.")
+
+
+def _readable(studies: Path, names: Sequence[str]) -> list[StudyRecord]:
+    """The records of these studies; of one that cannot be read it says why."""
+    found = (_read(studies, name) for name in names)
+    return [record for record in found if record is not None]
+
+
+def _read(studies: Path, name: str) -> StudyRecord | None:
+    try:
+        return stored(studies, name)
+    except UsageError as error:
+        note(f"tune: {error}")
+        return None
 
 
 def _names(studies: Path) -> list[str]:

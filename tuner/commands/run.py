@@ -155,7 +155,12 @@ def run(  # noqa: PLR0913 - one parameter an option
         bool, typer.Option("--poisson", help="With --rate: at random moments, as users come.")
     ] = False,
     window: Annotated[
-        float, typer.Option(min=0.5, help="Seconds that each load level is measured.")
+        float,
+        typer.Option(
+            min=0.5,
+            max=3600,
+            help="Seconds that each load level is measured.",
+        ),
     ] = 4.0,
     precision: Annotated[
         str,

@@ -75,7 +75,7 @@ class StudyStore:
         except (SQLAlchemyError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"{url} cannot be read as a study ({str(error).splitlines()[0]}); "
-                "start over with --fresh, which sets the old one aside."
+                f"`tune MODEL --study {name} --fresh` sets it aside and starts over."
             ) from error
         stored = study.user_attrs.get(_HEADER)
         if stored is None:
@@ -85,7 +85,7 @@ class StudyStore:
         except ValueError as error:
             raise UsageError(
                 f"study {name} was written by another version of tuner ({error}); "
-                "start over with --fresh, which sets the old one aside."
+                f"`tune MODEL --study {name} --fresh` sets it aside and starts over."
             ) from error
 
     def records(self) -> tuple[TrialRecord, ...]:
