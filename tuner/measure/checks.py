@@ -15,6 +15,7 @@ code                 what was seen
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -183,7 +184,9 @@ def few_samples(trace: Trace, latency: Latency) -> Caveat | None:
     refused = [share for share, value in zip(PERCENTILES, values, strict=True) if value is None]
     if not refused:
         return None
-    needed = {f"p{100 * share:.0f}": requests_needed(trace, share) for share in refused}
+    # Each is a guess; a higher percentile does not need fewer.
+    counts = accumulate((requests_needed(trace, share) for share in refused), max)
+    needed = {f"p{100 * s:.0f}": count for s, count in zip(refused, counts, strict=True)}
     wanted = ", ".join(f"{count} for {name}" for name, count in needed.items())
     answered = int(np.count_nonzero(~trace.failed))
     return _caveat(

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from tuner.measure.checks import CODES, caveats, pauses
+from tuner.measure.checks import CODES, caveats, few_samples, pauses
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 from tuner.measure.stationarity import split_warm_up
-from tuner.measure.statistics import latency
+from tuner.measure.statistics import latency, requests_needed
 from tuner.measure.trace import Trace
 
 if TYPE_CHECKING:
@@ -104,6 +105,22 @@ def test_a_refused_percentile_is_named(loop: Loop, rng: np.random.Generator) -> 
     codes = found(loop(noisy(rng, 60), clients=16), 16)
     assert set(codes) == {"few_samples"}
     assert "p99" in codes["few_samples"]
+
+
+def test_a_higher_percentile_is_never_said_to_need_fewer_requests(
+    loop: Loop, rng: np.random.Generator
+) -> None:
+    """Slow requests in one place say little of p90, and very slow ones everywhere much of p95."""
+    service_ms = noisy(rng, 100)
+    service_ms[25:32] += 20
+    service_ms[::20] += 100
+    trace = loop(service_ms)
+    assert requests_needed(trace, 0.90) > requests_needed(trace, 0.95)
+    caveat = few_samples(trace, latency(trace))
+    assert caveat is not None
+    told = [int(count) for count in re.findall(r"(\d+) for p", caveat.advice)]
+    assert len(told) > 1
+    assert told == sorted(told)
 
 
 def test_periodic_pauses_are_named(loop: Loop, rng: np.random.Generator) -> None:
