@@ -560,6 +560,33 @@ def test_what_the_search_started_from_and_why_it_ended_is_told() -> None:
     assert build(study).settings["started from"] == "none"
 
 
+def test_all_that_was_measured_again_in_turn_is_shown_round_by_round() -> None:
+    def again(number: int, of: int, turn: int, throughput_per_s: float) -> TrialRecord:
+        levels = [studies.level(8, throughput_per_s, 50)]
+        return studies.trial(number, levels, role="proof", replicate_of=of, proof_round=turn)
+
+    trials = [
+        studies.trial(0, [studies.level(8, 100.0, 50)], role="baseline"),
+        studies.trial(1, [studies.level(8, 130.0, 50)]),
+        studies.trial(2, [studies.level(8, 140.0, 50)]),
+        *(again(10 + 3 * turn, 1, turn, 150.0 + turn) for turn in range(3)),
+        *(again(11 + 3 * turn, 2, turn, 120.0 + turn) for turn in range(2)),
+        *(again(12 + 3 * turn, 0, turn, 100.0 + turn) for turn in range(3)),
+    ]
+    table = build(studies.study(trials)).in_turn
+
+    assert table is not None
+    assert [column.header.partition(":")[0] for column in table.columns] == [
+        "Round",
+        "falcon7b_config_1",
+        "falcon7b_config_2",
+        "Default",
+    ]
+    values = [[cell.value for cell in row.cells[1:]] for row in table.rows]
+    assert values == [[150.0, 120.0, 100.0], [151.0, 121.0, 101.0], [152.0, None, 102.0]]
+    assert build(studies.study(trials[:3])).in_turn is None
+
+
 def test_the_weights_that_were_served_are_among_what_was_asked_for() -> None:
     study = studies.gpu_study()
     dummy = replace(study.header, spec=replace(study.header.spec, weights="dummy"))

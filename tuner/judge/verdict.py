@@ -42,6 +42,7 @@ class Answer:
             measured.
         gain: of the best one over the default, as first measured.
         proof: the best one measured again beside the default.
+        beside: the other candidates that were measured again in those rounds.
         spared: what the proof made out to gain most, where a leaner winner does as well.
         trials: configurations that were tried, the default included.
         rejected: how many of them cannot serve.
@@ -57,6 +58,7 @@ class Answer:
     trials: int
     rejected: int
     spared: Spared | None = None
+    beside: tuple[Proof, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -84,7 +86,9 @@ def decide(
     ranked = rank(tried, objective, limits)
     default = next((entry for entry in ranked if entry.record.role == "baseline"), None)
     proof, spared = None, None
+    beside: tuple[Proof, ...] = ()
     if default is not None:
+        beside = proofs(records, objective, limits, default=default)
         feasible = {entry.record.number: entry for entry in ranked if entry.feasible}
         proof, spared = _leading(records, objective, limits, default, feasible)
         # A verification measures the winner alone; what it was taken instead of is known before.
@@ -108,6 +112,7 @@ def decide(
         trials=len(tried),
         rejected=sum(isinstance(trial.outcome, Rejected) for trial in tried),
         spared=spared,
+        beside=() if proof is None else tuple(one for one in beside if one.number != proof.number),
     )
 
 

@@ -51,14 +51,11 @@ def page(report: Report) -> str:
     """The whole report as one file."""
     script = _source("page.js")
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
-    proof = report.found.proof
-    number = None if proof is None else proof.number
     return _ENVIRONMENT.get_template("page.html").render(
         report=report,
         marks=MARKS,
         limits=" and ".join(limit.describe() for limit in report.limits),
         links={c.name: f"trial-{c.number}" for c in report.configurations},
-        proved_name=next((c.name for c in report.configurations if c.number == number), ""),
         tradeoff=_trusted(plots.tradeoff(report)),
         progress=_trusted(plots.progress(report)),
         folder=quote(report.name),

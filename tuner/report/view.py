@@ -13,6 +13,7 @@ from tuner.report import answer as answers
 from tuner.report import describe, numbers, spent, tables
 from tuner.report.doubts import CaveatGroup, doubts
 from tuner.report.front import Front, front
+from tuner.report.in_turn import in_turn
 from tuner.report.settings import settings
 from tuner.report.steps import Step, history
 
@@ -82,6 +83,7 @@ class Report:
         chosen: the configuration that the answer is about; None where nothing was measured.
         diff: from the user's file to the chosen one's, unified; empty where they are equal.
         summary: all configurations, ranked.
+        in_turn: the rounds of the proof; None where there are none.
         front: what two objectives leave to choose from; None where there is one.
         configurations: the same, each whole.
         steps: all trials of the search, in the order of time.
@@ -107,6 +109,7 @@ class Report:
     chosen: Configuration | None
     diff: tuple[str, ...]
     summary: Table
+    in_turn: Table | None
     front: Front | None
     configurations: tuple[Configuration, ...]
     steps: tuple[Step, ...]
@@ -179,6 +182,7 @@ def build(study: StudyRecord) -> Report:
         chosen=chosen,
         diff=_diff(spec.config_pbtxt, chosen.config_pbtxt) if chosen else (),
         summary=summary,
+        in_turn=in_turn(found, spec),
         front=front(study, best),
         configurations=configurations,
         steps=history(study),
