@@ -23,6 +23,7 @@ from tuner.report.export import exported_config
 from tuner.report.json import as_json
 from tuner.report.view import build
 from tuner.report.write import write_reports
+from tuner.stored import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tuner.report.view import Report
     from tuner.study.spec import StudyRecord
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 ALL: dict[str, Callable[[], StudyRecord]] = {
     "gpu": studies.gpu_study,
     "cpu": studies.cpu_study,
@@ -49,6 +51,13 @@ def printed(study: StudyRecord, width: int) -> str:
     out = io.StringIO()
     terminal.print_summary(build(study), Console(file=out, width=width))
     return out.getvalue()
+
+
+def test_every_configuration_of_a_gpu_study_has_one_line_on_a_terminal_of_80_columns() -> None:
+    shown = printed(stored(EXAMPLES, "h100-falcon7b"), 80).splitlines()
+    named = [line for line in shown if line.lstrip().startswith("falcon7b_config_")]
+    folded = [line for line in shown if line.strip() == "*"]
+    assert (len(named), folded) == (1 + 30, []), "the sentence and the table's rows"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 250])

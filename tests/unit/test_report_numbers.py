@@ -57,6 +57,10 @@ def test_a_narrow_place_gets_the_larger_side_of_the_interval() -> None:
     assert numbers.brief(numbers.cell(_estimate(812, 790, 840))) == "812 ±4%"
     assert numbers.brief(numbers.gain(_estimate(0.38, 0.31, 0.45))) == "+38 ±7 %"
     assert numbers.brief(numbers.words("Enabled")) == "Enabled"
+    refused = numbers.Cell(text=f"{numbers.MISSING} (p50 1855.1)", note="too few requests")
+    assert numbers.brief(refused) == refused.text
+    assert numbers.briefest(refused) == numbers.MISSING
+    assert numbers.briefest(numbers.gain(_estimate(0.38, 0.31, 0.45))) == "+38 ±7 %"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,11 @@ def brief(shown: Cell) -> str:
     return f"{shown.text} ±{max(1, math.ceil(100 * side / whole - _SLACK))}%"
 
 
+def briefest(shown: Cell) -> str:
+    """As `brief`, without what stands in brackets for a number that there is not."""
+    return MISSING if shown.text.startswith(f"{MISSING} (") else brief(shown)
+
+
 def share(fraction: float) -> str:
     """A share of a whole, such as ``12 %`` or ``0.4 %``."""
     pct = fraction * 100

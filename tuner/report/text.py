@@ -109,7 +109,10 @@ def _print(table: Table, console: Console, given_up: Sequence[str] = _GIVEN_UP) 
     shown = list(table.shown())
     if _needed(table, shown, show) > console.width:
         show = numbers.brief
-        shown = _fitting(table, shown, console.width, given_up)
+        room = console.width - (_GAP if any(_doubts(table, ())) else 0)  # for the asterisks
+        shown = _fitting(table, shown, room, given_up)
+        if _needed(table, shown, show) > room:
+            show = numbers.briefest
     name, *others = shown
     rest = _needed(table, others, show) + _GAP
     rich = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
