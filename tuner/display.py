@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import time
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from tuner.judge.sure import looks_plain
 from tuner.measure.duration import duration
 from tuner.measure.measurement import ClosedLoop, OpenLoop, Workload
 from tuner.measure.record import Aborted, Measured, Params, Rejected
+from tuner.outlook import Outlook
 from tuner.space.triton import (
     DYNAMIC_BATCHING,
     INSTANCE_COUNT,
     MAX_BATCH_SIZE,
     MAX_QUEUE_DELAY_US,
 )
-from tuner.study.budget import proof_trial_s, took_s
 from tuner.study.events import (
     Cleaned,
     Event,
@@ -36,7 +32,6 @@ from tuner.study.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
@@ -50,17 +45,9 @@ _WHOLE = 1000
 
 
 class Display:
-    """An Observer that writes to stderr. Enter it for the time of the study.
+    """An Observer that writes to stderr. Enter it for the time of the study."""
 
-    Args:
-        console: to write to; stderr where it is not given.
-        clock: tells the time in seconds, from whenever.
-    """
-
-    def __init__(
-        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._clock = clock
+    def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, highlight=False, emoji=False)
         self._progress = Progress(
             TextColumn("{task.fields[trial]}"),
@@ -72,13 +59,9 @@ class Display:
         )
         self._task = self._progress.add_task("", total=None, trial="", start=False)
         self._live = self._console.is_terminal
-        self._searched_s: list[float] = []
-        self._proved_s: list[float] = []
-        self._begun_s = 0.0
-        self._ends_at_s = math.inf
+        self._outlook = Outlook()
         self._position = 0
         self._trials = 0
-        self._proofs_left = self._proofs_spared = 0
         self._best = ""
         self._objective: Objective | None = None
 
@@ -97,6 +80,7 @@ class Display:
 
     def on(self, event: Event) -> None:
         """Show one event."""
+        self._outlook.note(event)
         match event:
             case Cleaned():
                 self._say(f"ended {event.processes} processes that a killed run had left behind")
@@ -108,31 +92,17 @@ class Display:
                 self._status(event.phase)
             case LevelStarted():
                 self._status(f"measuring at {describe_load(event.workload)}")
-            case LevelMeasured():
+            case LevelMeasured() | ProofStarted():
                 pass
             case TrialEnded():
                 self._end(event)
             case SearchEnded():
-                self._trials = self._position = 0  # none of the search is left
                 self._say(event.reason)
-            case ProofStarted() | ProofSure():
-                self._prove(event)
-
-    def _prove(self, event: ProofStarted | ProofSure) -> None:
-        match event:
-            case ProofStarted():
-                self._proofs_left = event.trials
-                self._proofs_spared = event.trials - event.trials_if_plain
             case ProofSure():
-                self._proofs_left = 0
                 self._say(f"The gain is plain after {event.rounds} of {event.of} rounds of proof.")
 
     def _open(self, event: StudyOpened) -> None:
         self._trials = event.trials
-        self._proofs_left = event.proofs
-        self._proofs_spared = event.proofs - event.proofs_if_plain
-        if event.time_left_s is not None:
-            self._ends_at_s = self._clock() + max(event.time_left_s, 0.0)
         self._objective = event.objective
         self._progress.update(self._task, total=event.trials, completed=event.done)
         if event.done:
@@ -140,80 +110,36 @@ class Display:
             self._say(f"study {event.name} goes on: {done} done")
 
     def _start(self, event: TrialStarted) -> None:
-        self._begun_s = self._clock()
         self._position = event.position
         self._progress.update(
             self._task, completed=event.position - 1, trial=f"trial {event.position}"
         )
         what = f"trial {event.position}/{self._trials}: {describe_params(event.params)}"
         if event.role == "proof":
-            self._proofs_left = max(self._proofs_left - 1, 0)
             what = f"again: {describe_params(event.params)}"
         self._say(f"{what}  ({event.why})")
 
     def _end(self, event: TrialEnded) -> None:
-        self._note_length(event)
         match event.record.outcome:
             case Measured():
                 shown = "measured"
                 if self._objective is not None:
                     self._best = describe_best(event.best, event.baseline, self._objective)
                     shown = describe_level(event.spoken, self._objective)
-                self._say(f"  {shown}{self._outlook(event)}")
+                self._say(f"  {shown}{self._ahead(event)}")
                 self._progress.update(self._task, completed=self._position)
             case Rejected():
-                self._say(f"  rejected: {event.record.outcome.reason}{self._outlook(event)}")
+                self._say(f"  rejected: {event.record.outcome.reason}{self._ahead(event)}")
                 self._progress.update(self._task, completed=self._position)
             case Aborted():
                 self._say(f"  lost: {event.record.outcome.cause}")
 
-    def _note_length(self, event: TrialEnded) -> None:
-        """Remember how long trials take: those of the search, and those that measure again.
-
-        The user's own is measured at more levels than what is compared with it, and tells of
-        neither.
-        """
-        length_s = self._clock() - self._begun_s
-        match event.record.role:
-            case "baseline":
-                return
-            case "search":
-                self._searched_s.append(length_s)
-            case "proof":
-                self._proved_s.append(length_s)
-
-    def _outlook(self, event: TrialEnded) -> str:
+    def _ahead(self, event: TrialEnded) -> str:
         parts = [self._best] if self._best else []
-        left_s = self.left_s(event.best, event.baseline)
+        left_s = self._outlook.left_s(event.best, event.baseline)
         if left_s is not None and round(left_s):
             parts.append(f"about {duration(round(left_s))} left")
         return "; " + ", ".join(parts) if parts else ""
-
-    def left_s(self, best: Ranked | None, baseline: Ranked | None) -> float | None:
-        """Time to the end, as it looks; None while too little is known."""
-        trials = max(self._trials - self._position, 0)
-        trial_s = _recent(self._searched_s)
-        if trial_s is None and trials:
-            return None
-        proof_s = _recent(self._proved_s)
-        if proof_s is None and trial_s is not None and best is not None:
-            share = proof_trial_s((), best) / max(took_s(best.record), 1e-9)
-            proof_s = trial_s * min(share, 1.0)
-        if proof_s is None:
-            proof_s = trial_s
-        if proof_s is None:
-            return None
-        proofs = self._proofs_ahead(best, baseline)
-        left_s = trials * (trial_s or 0.0) + proofs * proof_s
-        return min(left_s, max(self._ends_at_s - self._clock(), 0.0)) if trials else left_s
-
-    def _proofs_ahead(self, best: Ranked | None, baseline: Ranked | None) -> int:
-        """So many as a plain gain takes, as long as it looks plain and these are not over."""
-        ahead = self._proofs_left - self._proofs_spared
-        if ahead < 0 or best is None or baseline is None or self._objective is None:
-            return self._proofs_left
-        plain = looks_plain(best, baseline, self._objective)
-        return ahead if plain else self._proofs_left
 
     def _status(self, text: str) -> None:
         best = f" · {self._best}" if self._best else ""
@@ -221,10 +147,6 @@ class Display:
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
-
-
-def _recent(lengths_s: list[float]) -> float | None:
-    return fmean(lengths_s[-5:]) if lengths_s else None
 
 
 def describe_params(params: Params) -> str:

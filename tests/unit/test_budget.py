@@ -19,6 +19,7 @@ from tuner.study.budget import (
     spent_s,
 )
 from tuner.study.ledger import Ledger
+from tuner.study.level import MADE_AGAIN
 
 BASELINE = studies.trial(0, [studies.level(1, 10, 90)], role="baseline")
 NOTHING = NEGLIGIBLE_GAIN / 2
@@ -47,6 +48,10 @@ def test_measuring_again_takes_a_load_and_one_level() -> None:
     runner = best_level(record, studies.study([]).header.spec.objective, ())
     assert runner is not None
     assert proof_trial_s([record], runner) == pytest.approx(20 + 10)
+    twice = replace(record, phases_s={**record.phases_s, MADE_AGAIN: 30.0})
+    assert proof_trial_s([twice], replace(runner, record=twice)) == pytest.approx(30), (
+        "by then it is known how long a run has to be"
+    )
     again = replace(search(2, 26.0), role="proof", replicate_of=1)
     assert proof_trial_s([record, again], runner) == pytest.approx(26.0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-import pytest
 import report_studies as studies
 from rich.console import Console
 
@@ -138,47 +137,3 @@ def test_the_time_left_is_not_told_in_the_last_second() -> None:
     )
     assert "left" not in " ".join(said)
     assert said[-1] == "enough."
-
-
-def test_the_users_own_trial_does_not_say_how_long_the_others_take() -> None:
-    display = Display(Console(file=io.StringIO()))
-    display.on(opened(trials=30, proofs=12))
-    baseline = studies.trial(0, OWN, role="baseline")
-    own = best_level(baseline, THROUGHPUT, ())
-    display.on(TrialEnded(record=baseline, spoken=own, best=own, baseline=own))
-    assert display.left_s(own, own) is None
-    other = studies.trial(1, OTHER)
-    spoken = best_level(other, THROUGHPUT, ())
-    display.on(TrialEnded(record=other, spoken=spoken, best=spoken, baseline=own))
-    assert display.left_s(spoken, own) is not None
-
-
-@pytest.mark.parametrize(
-    ("throughput_per_s", "expected"),
-    [(240.0, [9, 0, 5]), (120.0, [15, 6, 5])],
-    ids=["threefold is plain", "half as much again is not"],
-)
-def test_the_time_left_counts_the_rounds_that_the_proof_is_likely_to_take(
-    throughput_per_s: float, expected: list[int]
-) -> None:
-    """15 measurements of proof, 9 where the gain is plain: as they begin, after 9, after 10."""
-    now_s = 0.0
-    display = Display(Console(file=io.StringIO()), clock=lambda: now_s)
-    own = best_level(studies.trial(0, OWN, role="baseline"), THROUGHPUT, ())
-    levels = [studies.level(16, throughput_per_s, 100)]
-
-    def measure(number: int, role: Role) -> float | None:
-        nonlocal now_s
-        record = studies.trial(number, levels, role=role)
-        display.on(
-            TrialStarted(number=number, position=1, role=role, params=record.params, why="next")
-        )
-        now_s += 1.0
-        best = best_level(record, THROUGHPUT, ())
-        display.on(TrialEnded(record=record, spoken=best, best=best, baseline=own))
-        return display.left_s(best, own)
-
-    display.on(opened(trials=1, proofs=15, plain=9))
-    searched = measure(1, "search")
-    proved = [measure(number, "proof") for number in range(2, 12)]
-    assert [searched, proved[8], proved[9]] == expected

@@ -80,6 +80,8 @@ def next_trial_s(records: Sequence[TrialRecord]) -> float:
 def proof_trial_s(records: Sequence[TrialRecord], runner: Ranked) -> float:
     """How long it is likely to take to measure a configuration once more, at one load level.
 
+    No run is too short then, as it is known how long the level has to be.
+
     Args:
         records: of the study; where it has measured the configuration again, that tells.
         runner: a configuration that is to be measured again.
@@ -92,7 +94,8 @@ def proof_trial_s(records: Sequence[TrialRecord], runner: Ranked) -> float:
     levels = record.outcome.levels if isinstance(record.outcome, Measured) else ()
     share = _run_s(runner.level) / sum(map(_run_s, levels or (runner.level,)))
     under_load_s = sum(s for name, s in record.phases_s.items() if name in _UNDER_LOAD)
-    return took_s(record) - under_load_s + share * under_load_s
+    for_good_s = under_load_s - record.phases_s.get(MADE_AGAIN, 0.0)
+    return took_s(record) - under_load_s + share * for_good_s
 
 
 def _run_s(level: Measurement) -> float:
