@@ -530,3 +530,11 @@ def test_a_p99_limit_on_a_model_too_slow_to_bound_one_still_finds_the_fastest_th
     assert found.chosen is not None
     assert found.chosen.feasible
     assert limit.is_rough(found.chosen.level)
+    searched = [record for record in lab.store.records() if record.role == "search"]
+    lengths_s = [
+        level.duration_s + level.discarded_s
+        for record in searched
+        if isinstance(record.outcome, Measured)
+        for level in record.outcome.levels
+    ]
+    assert max(lengths_s) < 5.5 * 2.0, "five windows and the last answers, not fifteen"

@@ -134,10 +134,16 @@ def _top(levels: Levels) -> Measurement | None:
 
 
 def _look_closely(levels: Levels) -> None:
-    """Measure the best level again, where it was only screened and that was not enough."""
-    top = _top(levels)
-    if top is not None and levels.was_screened(top.workload):
-        levels.measure(top.workload, levels.close_look)
+    """Measure the best level again, where it was only screened and that was not enough.
+
+    Where it then breaks a limit another level is the best.
+    """
+    looked: set[Workload] = set()
+    while (top := _top(levels)) is not None and top.workload not in looked:
+        if not levels.was_screened(top.workload):
+            return
+        looked.add(top.workload)
+        levels.measure(top.workload, levels.top_look)
 
 
 def _largest(config: ModelConfig, request_batch: int) -> int:

@@ -55,10 +55,10 @@ CLOSELY = Care(rounds=12, tail="within reach", precise=True, windows=5)
 """For a level that may be the answer."""
 
 TAIL_DECIDES = Care(rounds=12, tail="within reach", precise=True, windows=15)
-"""For a level of a ladder in which a p99 is an objective."""
+"""For a level of a ladder in which a p99 is an objective, and for a proof that has to keep one."""
 
 FOR_THE_TAIL = Care(rounds=12, tail="needed", precise=True, windows=15)
-"""For a level that may be the answer where a p99 is an objective or a limit."""
+"""For a level that may be the answer where a p99 is an objective."""
 
 SLOWLY = Care(rounds=6, tail="no", precise=False, windows=5)
 """The close look at a level whose requests take so long that `_SLOW_ROUNDS` fill a window."""

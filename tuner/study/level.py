@@ -141,7 +141,7 @@ class Levels:
                     self.bench.experience.alone_s = wait
             case _:
                 pass
-        needed_s = self._wanted_s(steady, level, self.close_look, length_s)
+        needed_s = self._wanted_s(steady, level, self.top_look, length_s)
         self.seen.closely_s[workload] = needed_s
         self.looked.discard(workload)
         # A level without a p99 is measured again even if that is out of reach: a server that was
@@ -154,26 +154,31 @@ class Levels:
     def ladder_look(self) -> Care:
         """The care for each level of a ladder.
 
-        A limit is judged by the rough p99 where a close look cannot bound it; an objective that
-        cannot be bounded is no number.
+        An objective that cannot be bounded is no number. A limit is judged by a rough p99, too.
         """
-        if not self._needs_tail:
-            return SCREENING
-        return TAIL_DECIDES if self._aims_at_tail else CLOSELY
+        return TAIL_DECIDES if self._aims_at_tail else SCREENING
+
+    @property
+    def top_look(self) -> Care:
+        """The care for the level at which a ladder's configuration is at its best."""
+        return FOR_THE_TAIL if self._aims_at_tail else CLOSELY
 
     @property
     def close_look(self) -> Care:
-        """The care for a level that may be the answer."""
-        return FOR_THE_TAIL if self._needs_tail else CLOSELY
+        """The care for a level that is the answer, if it comes to as much again."""
+        if self._aims_at_tail:
+            return FOR_THE_TAIL
+        limited = any(limit.metric == _TAIL_METRIC for limit in self.bench.limits)
+        return TAIL_DECIDES if limited else CLOSELY
 
     @property
     def far_look(self) -> Care:
         """The care for a level whose configuration is far from the best."""
-        return FOR_THE_TAIL if self._needs_tail else FROM_AFAR
+        return FOR_THE_TAIL if self._aims_at_tail else FROM_AFAR
 
     def was_screened(self, workload: Workload) -> bool:
         """Whether a close look would tell more of a level than its numbers do now."""
-        return not self._needs_tail and workload not in self.looked
+        return not self._aims_at_tail and workload not in self.looked
 
     def _wanted_s(
         self, steady: Trace, level: Measurement, care: Care, length_s: float, run: int = 1
@@ -217,13 +222,8 @@ class Levels:
         return trace, reading, load_s
 
     @property
-    def _needs_tail(self) -> bool:
-        """Whether p99 decides anything, so that each level has to bound it."""
-        limited = any(limit.metric == _TAIL_METRIC for limit in self.bench.limits)
-        return limited or self._aims_at_tail
-
-    @property
     def _aims_at_tail(self) -> bool:
+        """Whether a p99 is to be improved, so that each level has to bound it."""
         objectives = (self.bench.objective, self.bench.second)
         return any(one is not None and one.metric == _TAIL_METRIC for one in objectives)
 
