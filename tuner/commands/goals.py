@@ -58,10 +58,10 @@ def read_open_loop(rate: float | None, *, poisson: bool) -> OpenLoop | None:
         if poisson:
             raise UsageError("--poisson says how requests of a --rate come; name one.")
         return None
-    if not 0 < rate <= _HIGHEST_RATE:
-        raise UsageError(
-            f"--rate {rate:g} cannot be sent; name a number above 0 and up to {_HIGHEST_RATE:g}."
-        )
+    if rate <= 0:
+        raise UsageError(f"--rate {rate:g} sends nothing; name a number above 0.")
+    if not rate <= _HIGHEST_RATE:  # nan is neither
+        raise UsageError(f"--rate {rate:g} cannot be sent; name a number up to {_HIGHEST_RATE:g}.")
     return OpenLoop(rate_per_s=rate, poisson=poisson)
 
 
