@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tuner.judge.goal import Objective
+from tuner.judge.goal import Limit, Objective
 from tuner.judge.rank import Ranked
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import ClosedLoop, Latency, Measurement, Workload
@@ -45,15 +46,19 @@ LINEAR = CostModel(per_row_ms=5.0, contention=1.0, cv=0.05, cv_start=0.0, networ
 
 @dataclass
 class Runs:
-    """Notes how long each run of load was to be."""
+    """Notes how long each run of load was to be, and how many there were at each load."""
 
     lengths_s: list[float] = field(default_factory=list)
     count: int = 0
+    at: Counter[Workload] = field(default_factory=Counter)
 
     def on(self, event: Event) -> None:
         """See Observer."""
-        self.count += isinstance(event, LevelStarted)
-        if isinstance(event, LevelStarted) and event.expected_s is not None:
+        if not isinstance(event, LevelStarted):
+            return
+        self.count += 1
+        self.at[event.workload] += 1
+        if event.expected_s is not None:
             self.lengths_s.append(event.expected_s)
 
 
@@ -88,7 +93,7 @@ def serve(repository: Path, tmp_path: Path) -> Iterator[Callable[..., Served]]:
         yield partial(_served, stack, find_model("light", repository), tmp_path)
 
 
-def _served(
+def _served(  # noqa: PLR0913 - one parameter a property of what is served
     stack: ExitStack,
     model: ModelFolder,
     folder: Path,
@@ -98,6 +103,7 @@ def _served(
     instances: int = 1,
     delay_us: int = 0,
     experience: Experience | None = None,
+    limit: Limit | None = None,
 ) -> Served:
     parts = simulated(cost, 1, read_config=read)
     params = {
@@ -123,7 +129,7 @@ def _served(
             load=parts.load,
             telemetry=parts.telemetry,
             objective=Objective(metric="throughput_per_s"),
-            limits=(),
+            limits=() if limit is None else (limit,),
             request_batch=1,
             max_concurrency=512,
             window_s=WINDOW_S,
@@ -332,3 +338,16 @@ def test_what_is_thrown_away_is_not_called_warming_up(serve: Callable[..., Serve
     served = serve(LINEAR, size=128, instances=8)
     served.levels.measure(Workload(load=ClosedLoop(concurrency=512)), CLOSELY)
     assert served.levels.watch.phases_s[MADE_AGAIN] > 0
+
+
+@pytest.mark.parametrize("bound_ms", range(40, 130, 10))
+def test_where_a_close_look_breaks_a_limit_another_level_that_keeps_it_gets_one(
+    serve: Callable[..., Served], bound_ms: int
+) -> None:
+    """A window often keeps a p99 limit by chance."""
+    limit = Limit(metric="latency_p99_ms", bound=float(bound_ms))
+    served = serve(CostModel(table_ms={1: 20.0, 8: 20.0}, cv=0.4), instances=2, limit=limit)
+    climb(served.levels, served.config, best=None)
+    keeping = [level.workload for level in served.measured if (limit.violation(level) or 0) <= 0]
+    looked = {w for w in keeping if served.runs.at[w] > 1} | served.levels.looked
+    assert not keeping or looked & set(keeping)
