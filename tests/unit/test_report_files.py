@@ -276,6 +276,12 @@ def test_a_trial_can_be_exported_by_its_number() -> None:
     assert "Proved" not in exported
 
 
+def test_the_winner_is_exported_alike_by_its_number_and_without() -> None:
+    study = studies.gpu_study()
+
+    assert exported_config(study, 7) == exported_config(study, None)
+
+
 @pytest.mark.parametrize(
     ("number", "said"),
     [

@@ -79,7 +79,7 @@ def _provenance(study: StudyRecord, found: Answer, record: TrialRecord) -> list[
         if ratio is not None and judged.record.role != "baseline":
             lines.append(f"Gain over the default: {numbers.both(numbers.gain(ratio))}.")
     lines += front_lines(study, record.number)
-    if found.chosen is not None and found.chosen.record is record:
+    if found.chosen is not None and found.chosen.record.number == record.number:
         verdict = answers.verdict_sentence(found) or answers.sentence(study, found)
         lines.append(f"{answers.badge(found.kind, found.verdict)}: {verdict}")
     if spec.weights is not None:
