@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tuner.judge.goal import Limit, Objective
-from tuner.judge.rank import Ranked
+from tuner.judge.rank import Ranked, violation
 from tuner.measure.estimate import Estimate
 from tuner.measure.measurement import ClosedLoop, Latency, Measurement, Workload
 from tuner.measure.record import SCHEMA, Measured, TrialRecord
@@ -348,6 +348,6 @@ def test_where_a_close_look_breaks_a_limit_another_level_that_keeps_it_gets_one(
     limit = Limit(metric="latency_p99_ms", bound=float(bound_ms))
     served = serve(CostModel(table_ms={1: 20.0, 8: 20.0}, cv=0.4), instances=2, limit=limit)
     climb(served.levels, served.config, best=None)
-    keeping = [level.workload for level in served.measured if (limit.violation(level) or 0) <= 0]
+    keeping = [one.workload for one in served.measured if violation(one, (limit,)) <= 0]
     looked = {w for w in keeping if served.runs.at[w] > 1} | served.levels.looked
     assert not keeping or looked & set(keeping)

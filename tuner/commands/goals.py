@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 PROOF_ROUNDS = 5
 """A true gain of 5 % is proved in 81 to 93 of 100 studies by five rounds, in 79 by four."""
 
-
 _HIGHEST_RATE = 100_000.0
 """Requests per second, several times what one perf_analyzer can send."""
 

@@ -156,11 +156,7 @@ def run(  # noqa: PLR0913 - one parameter an option
     ] = False,
     window: Annotated[
         float,
-        typer.Option(
-            min=0.5,
-            max=3600,
-            help="Seconds that each load level is measured.",
-        ),
+        typer.Option(min=0.5, max=3600, help="Seconds that each load level is measured."),
     ] = 4.0,
     precision: Annotated[
         str,

@@ -46,6 +46,8 @@ class Objective:
     def hint(self, level: Measurement) -> float | None:
         """The value, or for a percentile that could not be bounded the rough one.
 
+        Records of earlier versions have none; there it is the next percentile below.
+
         Good enough to choose what to try next, and for nothing else.
         """
         latency = level.latency

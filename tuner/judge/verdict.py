@@ -86,14 +86,15 @@ def decide(
     ranked = rank(tried, objective, limits)
     default = next((entry for entry in ranked if entry.record.role == "baseline"), None)
     proof, spared = None, None
-    beside: tuple[Proof, ...] = ()
+    known: tuple[Proof, ...] = ()
     if default is not None:
-        beside = proofs(records, objective, limits, default=default)
+        known = proofs(records, objective, limits, default=default)
         feasible = {entry.record.number: entry for entry in ranked if entry.feasible}
-        proof, spared = _leading(records, objective, limits, default, feasible)
+        proof, spared = _leading(known, feasible, objective)
         # A verification measures the winner alone; what it was taken instead of is known before.
         own = [record for record in records if record.verification is None]
-        first, instead = _leading(own, objective, limits, default, feasible)
+        earlier = proofs(own, objective, limits, default=default)
+        first, instead = _leading(earlier, feasible, objective)
         if proof is not None and first is not None and proof.number == first.number:
             spared = instead
     number = _speaking(ranked, proof, objective)
@@ -112,19 +113,14 @@ def decide(
         trials=len(tried),
         rejected=sum(isinstance(trial.outcome, Rejected) for trial in tried),
         spared=spared,
-        beside=() if proof is None else tuple(one for one in beside if one.number != proof.number),
+        beside=() if proof is None else tuple(one for one in known if one.number != proof.number),
     )
 
 
 def _leading(
-    records: Sequence[TrialRecord],
-    objective: Objective,
-    limits: Sequence[Limit],
-    default: Ranked,
-    feasible: Mapping[int, Ranked],
+    known: Sequence[Proof], feasible: Mapping[int, Ranked], objective: Objective
 ) -> tuple[Proof | None, Spared | None]:
     """The proof that decides, and what its candidate is taken instead of."""
-    known = proofs(records, objective, limits, default=default)
     proof = next((one for one in known if one.number in feasible), None)
     if proof is None:
         return None, None
