@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,21 @@ import report_studies as studies
 from tuner.judge.goal import Objective
 from tuner.judge.rank import best_level
 from tuner.outlook import Outlook
-from tuner.study.events import ProofStarted, StudyOpened, TrialEnded, TrialStarted
+from tuner.stored import stored
+from tuner.study.budget import took_s
+from tuner.study.events import (
+    ProofStarted,
+    SearchEnded,
+    StudyOpened,
+    TrialEnded,
+    TrialStarted,
+)
+from tuner.study.ledger import Ledger
 
 if TYPE_CHECKING:
     from tuner.measure.record import Role
 
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 THROUGHPUT = Objective(metric="throughput_per_s")
 OWN = [studies.level(16, 80.0, 200)]
 OTHER = [studies.level(1, 9.0, 12.3), studies.level(16, 160.0, 100)]
@@ -77,6 +88,41 @@ def test_the_time_left_counts_the_rounds_that_the_proof_is_likely_to_take(
     outlook.note(ProofStarted(trials=15, trials_if_plain=9))
     proved = [measure(number, "proof") for number in range(2, 12)]
     assert [searched, proved[8], proved[9]] == expected
+
+
+@pytest.mark.parametrize("name", ["h100-falcon7b", "h100-falcon7b-seed1"])
+def test_of_a_real_study_the_time_left_is_told_to_within_three_tenths_from_the_third_trial_on(
+    name: str,
+) -> None:
+    """Two studies of 14 minutes on a GPU, told again, but for their last minute."""
+    study = stored(EXAMPLES, name)
+    spec, now_s, total_s = study.header.spec, 0.0, sum(map(took_s, study.trials))
+    outlook, ledger = Outlook(clock=lambda: now_s), Ledger(spec, [])
+    outlook.note(opened(trials=30, proofs=15, plain=9))
+    proving = False
+    for record in study.trials:
+        if record.proof_round is not None and not proving:
+            proving = True
+            outlook.note(SearchEnded(reason=study.search_ended))
+            outlook.note(ProofStarted(trials=15, trials_if_plain=9))
+        position = ledger.done + (record.role == "search")
+        outlook.note(
+            TrialStarted(
+                number=record.number,
+                position=position,
+                role=record.role,
+                params=record.params,
+                why=record.proposal,
+            )
+        )
+        now_s += took_s(record)
+        ledger.add(record)
+        best, baseline = ledger.best, ledger.baseline
+        outlook.note(TrialEnded(record=record, spoken=None, best=best, baseline=baseline))
+        left_s = outlook.left_s(best, baseline)
+        if ledger.done > 3 and total_s - now_s > 60:
+            assert left_s == pytest.approx(total_s - now_s, rel=0.3), record.number
+    assert left_s == 0
 
 
 def test_a_look_for_drift_is_no_part_of_the_proof() -> None:
