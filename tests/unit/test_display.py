@@ -26,16 +26,14 @@ OWN = [studies.level(1, 10.0, 24.6), studies.level(16, 80.0, 200)]
 OTHER = [studies.level(1, 9.0, 12.3), studies.level(16, 160.0, 100)]
 
 
-def opened(
-    *, trials: int, proofs: int, plain: int | None = None, objective: Objective = THROUGHPUT
-) -> StudyOpened:
-    """A new study; ``plain`` is how many proofs a plain gain takes, by default all."""
+def opened(*, trials: int, proofs: int, objective: Objective = THROUGHPUT) -> StudyOpened:
+    """A new study whose proof takes all its rounds."""
     return StudyOpened(
         name="light",
         done=0,
         trials=trials,
         proofs=proofs,
-        proofs_if_plain=proofs if plain is None else plain,
+        proofs_if_plain=proofs,
         objective=objective,
     )
 
