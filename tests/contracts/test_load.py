@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from study_processes import processes_of
 
 from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.load.inputs import Input, write_input_data
@@ -83,15 +83,14 @@ def add_parameter(repository: Path, key: str, value: str) -> None:
         config.write(f'parameters [ {{ key: "{key}" value: {{ string_value: "{value}" }} }} ]\n')
 
 
-def processes_of(study: Path) -> list[str]:
+def perf_analyzers_of(study: Path) -> list[int]:
     """Living perf_analyzer processes of a study."""
-    mark = os.fsencode(f"TUNER_STUDY={study.resolve()}")
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "comm").read_text(encoding="utf-8").strip())
-    return [name for name in found if name.startswith("perf")]
+    for pid in processes_of(study):
+        with suppress(OSError):  # it ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").startswith("perf"):
+                found.append(pid)
+    return found
 
 
 def run(
@@ -246,7 +245,7 @@ def test_a_run_that_outlasts_its_deadline_is_ended(
             folder=folder,
             deadline_s=1,
         )
-    assert processes_of(study) == []
+    assert perf_analyzers_of(study) == []
     assert [path.name for path in folder.iterdir()] == ["perf_c4.log"]
 
 

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from study_processes import kill_processes_of
 
 from tuner.errors import ConfigurationRejected, MachineError, TrialAborted, UsageError
 from tuner.process import inherited_environment, new_token, started
@@ -21,6 +18,7 @@ from tuner.servers.remote import RemoteServer, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tuner.servers.port import Endpoint
 
@@ -165,11 +163,7 @@ def test_a_server_that_dies_under_load_is_the_configurations_fault(
 
 
 def fail_for_want_of_a_server(endpoint: Endpoint, study: Path) -> None:
-    mark = os.fsencode(f"TUNER_STUDY={study.resolve()}")
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)
+    kill_processes_of(study)
     deadline = time.monotonic() + START_S
     while get(endpoint.http, "/v2/health/live") is not None:
         assert time.monotonic() < deadline

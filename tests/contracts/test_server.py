@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from study_processes import kill_processes_of, processes_of
 
 from tuner.errors import ConfigurationRejected, TrialAborted
 from tuner.process import new_token
@@ -120,17 +119,6 @@ def listening(endpoint: Endpoint) -> list[str]:
     return [address for address in addresses if address is not None and is_listening(address)]
 
 
-def processes_of(study: Path) -> list[int]:
-    """Living processes, not zombies, that were started for a study, in containers too."""
-    mark = os.fsencode(f"TUNER_STUDY={study.resolve()}")
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
-
-
 def files_of(study: Path) -> list[Path]:
     """Shared memory and temporary folders of a study's servers."""
     ours = "-".join(new_token(study).split("-")[:2])
@@ -148,8 +136,7 @@ def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> bool:
 
 
 def fail_for_want_of_a_server(endpoint: Endpoint, study: Path) -> None:
-    for pid in processes_of(study):
-        os.kill(pid, signal.SIGKILL)
+    kill_processes_of(study)
     assert eventually(lambda: not listening(endpoint) and not processes_of(study))
     raise TrialAborted("no answers")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from study_processes import processes_of
 
 from tuner.model.config import ModelConfig
 from tuner.model.repository import find_model, stage
@@ -90,22 +91,7 @@ def user(tmp_path: Path, repository: Path) -> Iterator[User]:
     """A user who leaves nothing running."""
     assert repository.parent == tmp_path
     yield User(tmp_path)
-    assert marked(tmp_path) == [], "a process of the study is still there"
-
-
-def marked(home: Path) -> list[int]:
-    """Processes that were started for a study under this folder."""
-    mark = f"TUNER_STUDY={home / 'studies'}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environ = (entry / "environ").read_bytes()
-            except OSError:  # it ended meanwhile, or is not ours
-                continue
-            if mark in environ:
-                found.append(int(entry.name))
-    return found
+    assert processes_of(tmp_path / "studies") == [], "a process of the study is still there"
 
 
 def test_twelve_trials_find_the_best_of_the_model_whose_speed_is_known(user: User) -> None:
@@ -163,7 +149,7 @@ def test_a_killed_run_is_cleaned_up_by_the_next_which_goes_on(user: User) -> Non
         time.sleep(0.01)
     killed.kill()
     killed.wait()
-    left = marked(user.home)
+    left = processes_of(user.home / "studies")
     assert left, "SIGKILL leaves the server, or this test shows nothing"
     ended = user.tune(*words)
     assert ended.returncode == 0, ended.stderr

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from study_processes import kill_processes_of, processes_of
 
 from tuner.model.config import ModelConfig
 from tuner.process import new_token
@@ -163,19 +164,6 @@ def is_listening(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def processes_of(owner: Path) -> list[int]:
-    mark = os.fsencode(f"TUNER_STUDY={owner.resolve()}")
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            environ = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it ended meanwhile, or is not ours
-            continue
-        if mark in environ:
-            found.append(int(folder.name))
-    return found
-
-
 def test_every_command_of_the_tutorial_does_what_the_page_says(user: User) -> None:
     for tune, *words in commands():
         assert tune == "tune"
@@ -230,8 +218,7 @@ def test_a_server_that_ends_by_itself_is_told_with_its_log(user: User) -> None:
     user.serve("serve", "falcon_tiny")
     assert user.server is not None
     server, user.server = user.server, None
-    for pid in processes_of(user.home / "model_repository"):
-        os.kill(pid, signal.SIGKILL)
+    kill_processes_of(user.home / "model_repository")
     assert server.wait(DEADLINE_S) == 1
     said = (user.home / "said.txt").read_text(encoding="utf-8")
     assert "tritonserver ended by itself while it served falcon_tiny" in said
