@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from tuner.report.answer import answer, claim
 from tuner.report.view import build
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tuner.measure.measurement import Measurement
     from tuner.measure.record import TrialRecord
     from tuner.study.spec import StudyRecord
@@ -127,21 +130,36 @@ def test_a_gain_that_measuring_again_does_not_show_keeps_the_users_configuration
     assert report.diff == ()
 
 
-def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
-    study = studies.gpu_study(proved=False)
-    again = [
+def measured_in_turn(
+    study: StudyRecord,
+    values: dict[int, float],
+    *,
+    p99_ms: Mapping[int, float] = MappingProxyType({}),
+) -> StudyRecord:
+    """The study after three rounds of proof.
+
+    Args:
+        study: without a proof.
+        values: trial number of each candidate → its throughput when measured again.
+        p99_ms: trial number → its p99 then; 300 ms where nothing is said.
+    """
+    field = {0: 41.0, **values}
+    rounds = [
         studies.trial(
-            20 + 3 * number + place,
-            [studies.level(64, value + number, 900)],
+            20 + len(field) * number + place,
+            [studies.level(64, value + number, p99_ms.get(candidate, 300.0))],
             role="proof",
-            replicate_of=replicated,
+            replicate_of=candidate,
             proof_round=number,
         )
         for number in range(3)
-        for place, (replicated, value) in enumerate([(0, 41.0), (7, 700.0), (6, 1100.0)])
+        for place, (candidate, value) in enumerate(field.items())
     ]
+    return replace(study, trials=(*study.trials, *rounds))
 
-    report = build(replace(study, trials=(*study.trials, *again)))
+
+def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
+    report = build(measured_in_turn(studies.gpu_study(proved=False), {7: 700.0, 6: 1100.0}))
 
     assert report.best is not None
     assert report.best.name == "falcon7b_config_6"
@@ -149,26 +167,33 @@ def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
 
 
 def test_a_proved_winner_below_a_better_single_run_says_why_it_leads() -> None:
-    study = studies.gpu_study(proved=False)
-    again = [
-        studies.trial(
-            20 + 2 * number + place,
-            [studies.level(64, value + number, 900)],
-            role="proof",
-            replicate_of=replicated,
-            proof_round=number,
-        )
-        for number in range(3)
-        for place, (replicated, value) in enumerate([(0, 41.0), (6, 1100.0)])
-    ]
-
-    report = build(replace(study, trials=(*study.trials, *again)))
+    report = build(measured_in_turn(studies.gpu_study(proved=False), {6: 1100.0}))
 
     assert report.lead == (
         "falcon7b_config_6 leads because measuring again proved it; the better number of "
         "falcon7b_config_7 comes from a single run."
     )
     assert build(studies.gpu_study()).lead == ""
+
+
+def test_a_proved_winner_above_what_did_worse_beside_it_says_why_it_leads() -> None:
+    study = studies.gpu_study(proved=False)
+    limits = (Limit(metric="latency_p99_ms", bound=500.0),)
+    limited = replace(
+        study, header=replace(study.header, spec=replace(study.header.spec, limits=limits))
+    )
+
+    slower = build(measured_in_turn(study, {7: 700.0, 6: 1100.0}))
+    missing = build(measured_in_turn(limited, {7: 1200.0, 6: 1100.0}, p99_ms={7: 510.0}))
+
+    assert slower.lead == (
+        "falcon7b_config_6 leads because measuring again proved it; falcon7b_config_7, whose "
+        "first number is better, did less well in the same rounds."
+    )
+    assert missing.lead == (
+        "falcon7b_config_6 leads because measuring again proved it; falcon7b_config_7, whose "
+        "first number is better, kept the limits in 0 of 3 rounds when it was measured again."
+    )
 
 
 def test_a_winner_that_was_taken_for_its_memory_says_instead_of_what_it_leads() -> None:

@@ -96,16 +96,21 @@ def lead_sentence(found: Answer, model: str) -> str:
     better = [entry for entry in others if entry.score > first.score]
     if not better:
         return ""
-    name = config_name(model, max(better, key=lambda entry: entry.score).record)
+    rival = max(better, key=lambda entry: entry.score)
+    leads, name = f"{config_name(model, first.record)} leads", config_name(model, rival.record)
     if found.verdict != "proved":
-        return (
-            f"{config_name(model, first.record)} leads because its number is surer; the better "
-            f"one of {name} may be chance."
-        )
-    return (
-        f"{config_name(model, first.record)} leads because measuring again proved it; the better "
-        f"number of {name} comes from a single run."
-    )
+        return f"{leads} because its number is surer; the better one of {name} may be chance."
+    again = next((one for one in found.beside if one.number == rival.record.number), None)
+    return f"{leads} because measuring again proved it; {_single(name, again)}."
+
+
+def _single(name: str, again: Proof | None) -> str:
+    """What the better first number of a configuration came to, that another one leads."""
+    if again is None or again.standing == "open":
+        return f"the better number of {name} comes from a single run"
+    if again.standing == "proved":
+        return f"{name}, whose first number is better, did less well in the same rounds"
+    return f"{name}, whose first number is better, {_fell_short(again, again.gain)}"
 
 
 def _instead(lean: Ranked, spared: Spared, model: str) -> str:
@@ -227,9 +232,10 @@ def _keep(study: StudyRecord, found: Answer) -> str:
             )
     else:
         name = config_name(spec.model, rival.record)
+        gain = (found.proof.gain if found.proof else None) or found.gain
         why = (
             f"no significant improvement was found. The best of {others} others, {name}, "
-            f"{_fell_short(found)}"
+            f"{_fell_short(found.proof, gain)}"
         )
     own = level_words((found.default or found.ranked[0]).level, spec)
     comes_to = "serves" if spec.objective.metric == "throughput_per_s" else "comes to"
@@ -245,16 +251,15 @@ def _rival(found: Answer) -> Ranked | None:
     return None if top is found.default else top
 
 
-def _fell_short(found: Answer) -> str:
-    proof = found.proof
+def _fell_short(proof: Proof | None, gain: Estimate | None) -> str:
+    """Why a configuration is no improvement, as the rest of a sentence about it."""
     if proof is not None and proof.rejected:
         return "could not serve when it was measured again"
     if proof is not None and not proof.keeps_limits and proof.rounds:
         rounds = len(proof.rounds)
         return f"kept the limits in {proof.kept} of {rounds} rounds when it was measured again"
-    ratio = (proof.gain if proof else None) or found.gain
-    below = ratio is not None and ratio.high < 0
-    return f"came to {_shown(ratio)}, which {'is a loss' if below else 'includes no gain'}"
+    below = gain is not None and gain.high < 0
+    return f"came to {_shown(gain)}, which {'is a loss' if below else 'includes no gain'}"
 
 
 def _none_better(others: int) -> str:
