@@ -232,8 +232,8 @@ def test_until_it_is_proved_the_answer_is_about_what_is_surely_good() -> None:
     assert standing(judged(trials + rounds([(100.0, 203.0)], (0, 2)))) == ("better", "open", 2)
 
 
-def runners(*trials: TrialRecord) -> list[int]:
-    ranking = rank(trials, THROUGHPUT, ())
+def runners(*trials: TrialRecord, limits: tuple[Limit, ...] = ()) -> list[int]:
+    ranking = rank(trials, THROUGHPUT, limits)
     default = next(entry for entry in ranking if entry.record.role == "baseline")
     return [entry.record.number for entry in front_runners(ranking, default, THROUGHPUT)]
 
@@ -251,6 +251,16 @@ def test_the_leanest_rival_that_comes_close_is_proved_beside_the_best() -> None:
     best, next_best = of(1, 205.0, 6), of(2, 204.0, 6)
     assert runners(BASELINE, best, next_best, of(3, 200.0, 2), of(4, 199.0, 1)) == [1, 4]
     assert runners(BASELINE, best, next_best, of(3, 150.0, 1)) == [1, 2]
+
+
+def test_beside_a_winner_at_the_very_limit_one_that_keeps_it_clearly_is_proved() -> None:
+    def of(number: int, throughput: float, p99_ms: float) -> TrialRecord:
+        return studies.trial(number, [level(throughput, p99_ms)])
+
+    rival, clear, slow = of(2, 204.0, 99.0), of(3, 150.0, 85.0), of(4, 140.0, 30.0)
+    assert runners(BASELINE, of(1, 205.0, 97.0), rival, slow, clear, limits=WITHIN) == [1, 3]
+    assert runners(BASELINE, of(1, 205.0, 60.0), rival, slow, clear, limits=WITHIN) == [1, 2]
+    assert runners(BASELINE, of(1, 205.0, 97.0), rival, limits=WITHIN) == [1, 2]
 
 
 def test_a_gain_that_is_gone_when_measured_again_keeps_the_users_configuration() -> None:
@@ -273,6 +283,8 @@ def test_a_winner_that_misses_the_limits_when_measured_again_is_refuted() -> Non
     ]
     assert standing(judged(searched(100, 130) + proofs, WITHIN)) == ("better", "proved", 1)
     assert standing(judged(searched(100, 130) + late, WITHIN)) == ("keep", "refuted", 0)
+    slower = searched(100, 130, 120) + [again(70 + n, 2, n, level(120.0 + n)) for n in range(3)]
+    assert standing(judged(slower + late, WITHIN)) == ("better", "proved", 2)
 
 
 def test_where_the_default_misses_the_limits_keeping_them_again_is_the_proof() -> None:

@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 FRONT_RUNNERS = 2
 """So many of the best are proved; more would cost time and make a lucky one likelier."""
 
+_CLEAR = 0.1
+"""A limit that is kept by less than this share of it may be missed when measured again."""
+
 
 def front_runners(
     ranking: Sequence[Ranked], baseline: Ranked, objective: Objective
 ) -> tuple[Ranked, ...]:
     """The configurations whose proof is worth its time, best first; none if yours is the best.
 
-    The best one, if it beats the baseline, and of those that its interval leaves as rivals the
-    leanest that comes close to it; where none is leaner, the next best.
+    The best one, if it beats the baseline. Beside it, where it only just keeps a limit, the best
+    that keeps all of them clearly: it is left if the other misses one in the proof. Else, of those
+    that its interval leaves as rivals, the leanest that comes close to it; where none is leaner,
+    the next best.
 
     Args:
         ranking: from `judge.rank.rank`, best first.
@@ -42,14 +47,22 @@ def front_runners(
     if not better:
         return ()
     first, *others = better
+    second = _beside(first, others, objective)
+    return (first,) if second is None else (first, second)
+
+
+def _beside(first: Ranked, others: Sequence[Ranked], objective: Objective) -> Ranked | None:
+    if first.violation > -_CLEAR:
+        clear = next((r for r in others if r.violation <= -_CLEAR), None)
+        if clear is not None:
+            return clear
     rivals = [r for r in others if may_beat(r.level, first.level, objective)]
     close = [r for r in rivals if abs(first.score - r.score) <= AS_GOOD * abs(first.score)]
-    second = first
+    leanest = first
     for rival in close:
-        if leaner(rival.level, second.level):
-            second = rival
-    beside = rivals if second is first else [second]
-    return (first, *beside)[:FRONT_RUNNERS]
+        if leaner(rival.level, leanest.level):
+            leanest = rival
+    return leanest if leanest is not first else next(iter(rivals), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
