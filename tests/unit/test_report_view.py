@@ -15,10 +15,11 @@ from tuner.report.answer import answer, claim
 from tuner.report.view import build
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tuner.measure.measurement import Measurement
     from tuner.measure.record import TrialRecord
+    from tuner.report.view import Report
     from tuner.study.spec import StudyRecord
 
 TUTORIAL_SUMMARY = [
@@ -132,30 +133,37 @@ def test_a_gain_that_measuring_again_does_not_show_keeps_the_users_configuration
 
 def measured_in_turn(
     study: StudyRecord,
-    values: dict[int, float],
+    values: Mapping[int, float],
     *,
     p99_ms: Mapping[int, float] = MappingProxyType({}),
+    rounds: Sequence[int] = (0, 1, 2),
+    verification: int | None = None,
 ) -> StudyRecord:
-    """The study after three rounds of proof.
+    """The study after further rounds in which candidates and the default were measured again.
 
     Args:
-        study: without a proof.
+        study: before.
         values: trial number of each candidate → its throughput when measured again.
         p99_ms: trial number → its p99 then; 300 ms where nothing is said.
+        rounds: their numbers.
+        verification: number of the `tune verify` that measured them.
     """
     field = {0: 41.0, **values}
-    rounds = [
-        studies.trial(
-            20 + len(field) * number + place,
-            [studies.level(64, value + number, p99_ms.get(candidate, 300.0))],
-            role="proof",
-            replicate_of=candidate,
-            proof_round=number,
+    again = [
+        replace(
+            studies.trial(
+                20 + 10 * number + place,
+                [studies.level(64, value + number, p99_ms.get(candidate, 300.0))],
+                role="proof",
+                replicate_of=candidate,
+                proof_round=number,
+            ),
+            verification=verification,
         )
-        for number in range(3)
+        for number in rounds
         for place, (candidate, value) in enumerate(field.items())
     ]
-    return replace(study, trials=(*study.trials, *rounds))
+    return replace(study, trials=(*study.trials, *again))
 
 
 def test_the_winner_is_what_was_proved_and_not_what_looked_best_once() -> None:
@@ -176,24 +184,87 @@ def test_a_proved_winner_below_a_better_single_run_says_why_it_leads() -> None:
     assert build(studies.gpu_study()).lead == ""
 
 
-def test_a_proved_winner_above_what_did_worse_beside_it_says_why_it_leads() -> None:
+def within_half_a_second() -> StudyRecord:
     study = studies.gpu_study(proved=False)
     limits = (Limit(metric="latency_p99_ms", bound=500.0),)
-    limited = replace(
+    return replace(
         study, header=replace(study.header, spec=replace(study.header.spec, limits=limits))
     )
 
-    slower = build(measured_in_turn(study, {7: 700.0, 6: 1100.0}))
-    missing = build(measured_in_turn(limited, {7: 1200.0, 6: 1100.0}, p99_ms={7: 510.0}))
 
-    assert slower.lead == (
-        "falcon7b_config_6 leads because measuring again proved it; falcon7b_config_7, whose "
-        "first number is better, did less well in the same rounds."
+PROVED = "falcon7b_config_6 leads because measuring again proved it; "
+RIVAL = "falcon7b_config_7, whose first number is better, "
+MISSED = f"{RIVAL}kept the limits in 0 of 3 rounds when it was measured again."
+
+
+@pytest.mark.parametrize(
+    ("rival_per_s", "what"),
+    [
+        (700.0, "did less well when it was measured again."),
+        (20.0, "came to -50 % (-53 to -47 %) when it was measured again, which is a loss."),
+    ],
+)
+def test_a_proved_winner_above_what_did_worse_beside_it_says_so(
+    rival_per_s: float, what: str
+) -> None:
+    study = studies.gpu_study(proved=False)
+
+    assert (
+        build(measured_in_turn(study, {7: rival_per_s, 6: 1100.0})).lead == PROVED + RIVAL + what
     )
-    assert missing.lead == (
-        "falcon7b_config_6 leads because measuring again proved it; falcon7b_config_7, whose "
-        "first number is better, kept the limits in 0 of 3 rounds when it was measured again."
+
+
+def test_a_proved_winner_above_what_could_not_serve_again_says_so() -> None:
+    study = measured_in_turn(studies.gpu_study(proved=False), {7: 1200.0, 6: 1100.0})
+    refusal = Rejected(reason="The model ran out of GPU memory.", evidence="")
+    trials = [
+        replace(trial, outcome=refusal) if trial.replicate_of == 7 else trial
+        for trial in study.trials
+    ]
+
+    report = build(replace(study, trials=tuple(trials)))
+
+    assert report.lead == f"{PROVED}{RIVAL}could not serve when it was measured again."
+
+
+def test_a_proved_winner_above_what_missed_the_limits_beside_it_says_so() -> None:
+    study = measured_in_turn(within_half_a_second(), {7: 1200.0, 6: 1100.0}, p99_ms={7: 510.0})
+    verified = measured_in_turn(study, {6: 1100.0}, rounds=(3, 4, 5), verification=1)
+
+    assert build(study).lead == PROVED + MISSED
+    assert build(verified).lead == PROVED + MISSED
+
+
+def test_a_leader_that_is_not_proved_yet_says_what_became_of_the_better_number() -> None:
+    study = measured_in_turn(
+        within_half_a_second(), {7: 1200.0, 6: 1100.0}, p99_ms={7: 510.0}, rounds=(0, 1)
     )
+    refuted = measured_in_turn(study, {7: 1200.0}, p99_ms={7: 510.0}, rounds=(2,))
+
+    assert build(refuted).found.verdict == "open"
+    assert build(refuted).lead == f"falcon7b_config_6 leads; {MISSED}"
+
+
+def test_a_better_number_with_too_few_rounds_is_said_to_have_them() -> None:
+    study = measured_in_turn(studies.gpu_study(proved=False), {7: 700.0, 6: 1100.0}, rounds=(0, 2))
+    resumed = measured_in_turn(study, {6: 1100.0}, rounds=(1,))
+
+    assert build(resumed).lead == (
+        f"{PROVED}falcon7b_config_7, whose first number is better, has only been measured again "
+        "2 times."
+    )
+
+
+def test_the_rounds_in_turn_show_who_was_measured_in_them() -> None:
+    study = measured_in_turn(studies.gpu_study(proved=False), {7: 700.0, 6: 1100.0})
+    verified = measured_in_turn(study, {6: 1100.0}, rounds=(3, 4, 5), verification=1)
+
+    def columns(report: Report) -> list[str]:
+        assert report.in_turn is not None
+        return [column.key for column in report.in_turn.columns]
+
+    assert columns(build(study)) == ["round", "falcon7b_config_6", "falcon7b_config_7", "Default"]
+    assert columns(build(verified)) == ["round", "falcon7b_config_6", "Default"]
 
 
 def test_a_winner_that_was_taken_for_its_memory_says_instead_of_what_it_leads() -> None:

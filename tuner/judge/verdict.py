@@ -42,7 +42,8 @@ class Answer:
             measured.
         gain: of the best one over the default, as first measured.
         proof: the best one measured again beside the default.
-        beside: the other candidates that were measured again in those rounds.
+        beside: the other candidates that were measured again; in the study's own proof where a
+            verification measured the winner alone.
         spared: what the proof made out to gain most, where a leaner winner does as well.
         trials: configurations that were tried, the default included.
         rejected: how many of them cannot serve.
@@ -86,7 +87,7 @@ def decide(
     ranked = rank(tried, objective, limits)
     default = next((entry for entry in ranked if entry.record.role == "baseline"), None)
     proof, spared = None, None
-    known: tuple[Proof, ...] = ()
+    candidates: dict[int, Proof] = {}
     if default is not None:
         known = proofs(records, objective, limits, default=default)
         feasible = {entry.record.number: entry for entry in ranked if entry.feasible}
@@ -97,6 +98,7 @@ def decide(
         first, instead = _leading(earlier, feasible, objective)
         if proof is not None and first is not None and proof.number == first.number:
             spared = instead
+        candidates = {one.number: one for one in (*earlier, *known)}
     number = _speaking(ranked, proof, objective)
     ranked = tuple(sorted(ranked, key=lambda entry: entry.record.number != number))
     top = ranked[0] if ranked else None
@@ -113,7 +115,7 @@ def decide(
         trials=len(tried),
         rejected=sum(isinstance(trial.outcome, Rejected) for trial in tried),
         spared=spared,
-        beside=() if proof is None else tuple(one for one in known if one.number != proof.number),
+        beside=tuple(one for one in candidates.values() if proof and one.number != proof.number),
     )
 
 

@@ -98,19 +98,25 @@ def lead_sentence(found: Answer, model: str) -> str:
         return ""
     rival = max(better, key=lambda entry: entry.score)
     leads, name = f"{config_name(model, first.record)} leads", config_name(model, rival.record)
-    if found.verdict != "proved":
-        return f"{leads} because its number is surer; the better one of {name} may be chance."
+    proved = found.verdict == "proved"
     again = next((one for one in found.beside if one.number == rival.record.number), None)
+    if again is not None and again.standing == "refuted":
+        fell_short = _fell_short(again, again.gain)
+        because = " because measuring again proved it" if proved else ""
+        return f"{leads}{because}; {name}, whose first number is better, {fell_short}."
+    if not proved:
+        return f"{leads} because its number is surer; the better one of {name} may be chance."
     return f"{leads} because measuring again proved it; {_single(name, again)}."
 
 
 def _single(name: str, again: Proof | None) -> str:
-    """What the better first number of a configuration came to, that another one leads."""
-    if again is None or again.standing == "open":
+    """What is known of a better first number that is not refuted and does not lead."""
+    if again is None or not again.rounds:
         return f"the better number of {name} comes from a single run"
     if again.standing == "proved":
-        return f"{name}, whose first number is better, did less well in the same rounds"
-    return f"{name}, whose first number is better, {_fell_short(again, again.gain)}"
+        return f"{name}, whose first number is better, did less well when it was measured again"
+    times = _times(len(again.rounds))
+    return f"{name}, whose first number is better, has only been measured again {times}"
 
 
 def _instead(lean: Ranked, spared: Spared, model: str) -> str:
@@ -258,8 +264,9 @@ def _fell_short(proof: Proof | None, gain: Estimate | None) -> str:
     if proof is not None and not proof.keeps_limits and proof.rounds:
         rounds = len(proof.rounds)
         return f"kept the limits in {proof.kept} of {rounds} rounds when it was measured again"
+    when = "" if proof is None else " when it was measured again"
     below = gain is not None and gain.high < 0
-    return f"came to {_shown(gain)}, which {'is a loss' if below else 'includes no gain'}"
+    return f"came to {_shown(gain)}{when}, which {'is a loss' if below else 'includes no gain'}"
 
 
 def _none_better(others: int) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def in_turn(found: Answer, spec: StudySpec) -> Table | None:
-    """What was measured again, round by round: all candidates and the user's own.
+    """What was measured again, round by round: the candidates of these rounds and the user's own.
 
     Args:
         found: the answer; the rounds are those of the proof that decides.
@@ -25,7 +25,9 @@ def in_turn(found: Answer, spec: StudySpec) -> Table | None:
     """
     if found.proof is None or not found.proof.rounds:
         return None
-    proofs, metric = (found.proof, *found.beside), spec.objective.row
+    metric, numbers = spec.objective.row, {one.number for one in found.proof.rounds}
+    beside = [p for p in found.beside if any(one.number in numbers for one in p.rounds)]
+    proofs = (found.proof, *beside)
     entries = {entry.record.number: entry for entry in found.ranked}
     names = [config_name(spec.model, entries[proof.number].record) for proof in proofs]
     of_candidates = [{one.number: one.mine for one in proof.rounds} for proof in proofs]
