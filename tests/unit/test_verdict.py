@@ -235,7 +235,8 @@ def test_until_it_is_proved_the_answer_is_about_what_is_surely_good() -> None:
 def runners(*trials: TrialRecord, limits: tuple[Limit, ...] = ()) -> list[int]:
     ranking = rank(trials, THROUGHPUT, limits)
     default = next(entry for entry in ranking if entry.record.role == "baseline")
-    return [entry.record.number for entry in front_runners(ranking, default, THROUGHPUT)]
+    found = front_runners(ranking, default, THROUGHPUT, limits)
+    return [entry.record.number for entry in found]
 
 
 def test_the_proof_is_not_spent_on_what_is_high_by_noise() -> None:
@@ -253,14 +254,41 @@ def test_the_leanest_rival_that_comes_close_is_proved_beside_the_best() -> None:
     assert runners(BASELINE, best, next_best, of(3, 150.0, 1)) == [1, 2]
 
 
-def test_beside_a_winner_at_the_very_limit_one_that_keeps_it_clearly_is_proved() -> None:
-    def of(number: int, throughput: float, p99_ms: float) -> TrialRecord:
-        return studies.trial(number, [level(throughput, p99_ms)])
+def with_p99(number: int, throughput: float, p99_ms: float) -> TrialRecord:
+    return studies.trial(number, [level(throughput, p99_ms)])
 
-    rival, clear, slow = of(2, 204.0, 99.0), of(3, 150.0, 85.0), of(4, 140.0, 30.0)
-    assert runners(BASELINE, of(1, 205.0, 97.0), rival, slow, clear, limits=WITHIN) == [1, 3]
-    assert runners(BASELINE, of(1, 205.0, 60.0), rival, slow, clear, limits=WITHIN) == [1, 2]
-    assert runners(BASELINE, of(1, 205.0, 97.0), rival, limits=WITHIN) == [1, 2]
+
+def test_beside_a_winner_at_the_very_limit_one_that_keeps_it_clearly_is_proved() -> None:
+    rival, clear, slow = (
+        with_p99(2, 204.0, 99.0),
+        with_p99(3, 150.0, 90.0),
+        with_p99(4, 140.0, 30.0),
+    )
+    best, as_close, free = (with_p99(1, 205.0, p99_ms) for p99_ms in (97.0, 90.1, 90.0))
+    assert runners(BASELINE, best, rival, slow, clear, limits=WITHIN) == [1, 3]
+    assert runners(BASELINE, as_close, rival, slow, clear, limits=WITHIN) == [1, 3]
+    assert runners(BASELINE, free, rival, slow, clear, limits=WITHIN) == [1, 2]
+    assert runners(BASELINE, best, rival, limits=WITHIN) == [1, 2]
+
+
+def test_what_is_less_than_half_as_good_is_no_fallback_for_a_winner_at_the_limit() -> None:
+    best, rival = with_p99(1, 300.0, 97.0), with_p99(2, 295.0, 99.0)
+    assert runners(BASELINE, best, rival, with_p99(3, 151.0, 60.0), limits=WITHIN) == [1, 3]
+    assert runners(BASELINE, best, rival, with_p99(3, 149.0, 60.0), limits=WITHIN) == [1, 2]
+
+
+def test_limits_that_the_winner_keeps_clearly_ask_nothing_of_what_is_proved_beside_it() -> None:
+    no_failure, busy = (
+        Limit(metric="errors", bound=0.0),
+        Limit(metric="throughput_per_s", bound=145),
+    )
+    best, rival, clear = (
+        with_p99(1, 205.0, 97.0),
+        with_p99(2, 204.0, 99.0),
+        with_p99(3, 150.0, 60.0),
+    )
+    for other in (no_failure, busy):
+        assert runners(BASELINE, best, rival, clear, limits=(*WITHIN, other)) == [1, 3]
 
 
 def test_a_gain_that_is_gone_when_measured_again_keeps_the_users_configuration() -> None:

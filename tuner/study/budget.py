@@ -114,7 +114,8 @@ def out_of_time(ledger: Ledger, wall_clock_s: float, budget: Budget) -> str:
     if budget.time_limit_s is None or baseline is None:
         return ""
     so_far_s, trial_s = spent_s(records, wall_clock_s), next_trial_s(records)
-    runners = front_runners(ledger.ranking, baseline, ledger.spec.objective)
+    spec = ledger.spec
+    runners = front_runners(ledger.ranking, baseline, spec.objective, spec.limits)
     field = (*(runners or (baseline,)), baseline)
     proof_s = budget.proof_rounds * sum(proof_trial_s(records, one) for one in field)
     if so_far_s + trial_s + proof_s <= budget.time_limit_s:

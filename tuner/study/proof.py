@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tuner.judge.lean import AS_GOOD, leaner
-from tuner.judge.rank import may_beat, surest
+from tuner.judge.rank import far_apart, may_beat, surest
 from tuner.measure.record import Aborted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tuner.judge.goal import Objective
+    from tuner.judge.goal import Limit, Objective
     from tuner.judge.rank import Ranked
     from tuner.measure.record import TrialRecord
 
@@ -29,33 +29,48 @@ _CLEAR = 0.1
 
 
 def front_runners(
-    ranking: Sequence[Ranked], baseline: Ranked, objective: Objective
+    ranking: Sequence[Ranked], baseline: Ranked, objective: Objective, limits: Sequence[Limit]
 ) -> tuple[Ranked, ...]:
     """The configurations whose proof is worth its time, best first; none if yours is the best.
 
     The best one, if it beats the baseline. Beside it, where it only just keeps a limit, the best
-    that keeps all of them clearly: it is left if the other misses one in the proof. Else, of those
-    that its interval leaves as rivals, the leanest that comes close to it; where none is leaner,
-    the next best.
+    that keeps that clearly, if it is half as good: it is left should the other miss the limit in
+    the proof. Else, of those that its interval leaves as rivals, the leanest that comes close to
+    it; where none is leaner, the next best.
 
     Args:
         ranking: from `judge.rank.rank`, best first.
         baseline: the user's own configuration.
         objective: what is to be improved.
+        limits: what has to be kept.
     """
     better = [r for r in surest(ranking, objective) if _beats(r, baseline)]
     if not better:
         return ()
     first, *others = better
-    second = _beside(first, others, objective)
+    second = _fallback(first, others, limits) or _rival(first, others, objective)
     return (first,) if second is None else (first, second)
 
 
-def _beside(first: Ranked, others: Sequence[Ranked], objective: Objective) -> Ranked | None:
-    if first.violation > -_CLEAR:
-        clear = next((r for r in others if r.violation <= -_CLEAR), None)
-        if clear is not None:
-            return clear
+def _fallback(first: Ranked, others: Sequence[Ranked], limits: Sequence[Limit]) -> Ranked | None:
+    """What would be left if the best one missed a limit; None where it keeps all of them clearly.
+
+    A limit of 0 is kept by nothing clearly, and says nothing here.
+    """
+    tight = [limit for limit in limits if limit.bound and not _is_clear(first, limit)]
+    if not tight:
+        return None
+    clear = (r for r in others if all(_is_clear(r, limit) for limit in tight))
+    return next((r for r in clear if not far_apart(r, first)), None)
+
+
+def _is_clear(ranked: Ranked, limit: Limit) -> bool:
+    miss = limit.violation(ranked.level)
+    return miss is not None and miss <= -_CLEAR
+
+
+def _rival(first: Ranked, others: Sequence[Ranked], objective: Objective) -> Ranked | None:
+    """The leanest that comes close to the best one, or else the next best that may beat it."""
     rivals = [r for r in others if may_beat(r.level, first.level, objective)]
     close = [r for r in rivals if abs(first.score - r.score) <= AS_GOOD * abs(first.score)]
     leanest = first

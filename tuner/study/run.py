@@ -221,7 +221,7 @@ class StudyRun:
         spec, baseline, rounds = self._ledger.spec, self._ledger.baseline, budget.proof_rounds
         if baseline is None:
             return
-        runners = front_runners(self._ledger.ranking, baseline, spec.objective)
+        runners = front_runners(self._ledger.ranking, baseline, spec.objective, spec.limits)
         if runners:
             self._rounds.measure(runners, baseline, rounds, rounds_if_plain=budget.rounds_if_plain)
         elif rounds and self._ledger.since_baseline:
