@@ -98,25 +98,31 @@ def lead_sentence(found: Answer, model: str) -> str:
         return ""
     rival = max(better, key=lambda entry: entry.score)
     leads, name = f"{config_name(model, first.record)} leads", config_name(model, rival.record)
-    proved = found.verdict == "proved"
     again = next((one for one in found.beside if one.number == rival.record.number), None)
+    if found.verdict == "proved":
+        return f"{leads} because measuring again proved it; {_what_became_of(name, again)}."
     if again is not None and again.standing == "refuted":
-        fell_short = _fell_short(again, again.gain)
-        because = " because measuring again proved it" if proved else ""
-        return f"{leads}{because}; {name}, whose first number is better, {fell_short}."
-    if not proved:
-        return f"{leads} because its number is surer; the better one of {name} may be chance."
-    return f"{leads} because measuring again proved it; {_single(name, again)}."
+        return f"{leads}; {_what_became_of(name, again)}."
+    return f"{leads} because its number is surer; the better one of {name} may be chance."
 
 
-def _single(name: str, again: Proof | None) -> str:
-    """What is known of a better first number that is not refuted and does not lead."""
-    if again is None or not again.rounds:
+def _what_became_of(name: str, again: Proof | None) -> str:
+    """Why a configuration with a better first number does not lead.
+
+    Args:
+        name: of the configuration.
+        again: what measuring it again said; None where nobody did.
+    """
+    if again is None or (again.standing == "open" and not again.rounds):
         return f"the better number of {name} comes from a single run"
-    if again.standing == "proved":
-        return f"{name}, whose first number is better, did less well when it was measured again"
-    times = _times(len(again.rounds))
-    return f"{name}, whose first number is better, has only been measured again {times}"
+    better = f"{name}, whose first number is better,"
+    match again.standing:
+        case "refuted":
+            return f"{better} {_fell_short(again, again.gain)}"
+        case "proved":
+            return f"{better} did less well when it was measured again"
+        case "open":
+            return f"{better} has only been measured again {_times(len(again.rounds))}"
 
 
 def _instead(lean: Ranked, spared: Spared, model: str) -> str:
