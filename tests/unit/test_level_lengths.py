@@ -340,7 +340,7 @@ def test_what_is_thrown_away_is_not_called_warming_up(serve: Callable[..., Serve
     assert served.levels.watch.phases_s[MADE_AGAIN] > 0
 
 
-@pytest.mark.parametrize("bound_ms", range(40, 130, 10))
+@pytest.mark.parametrize("bound_ms", range(50, 130, 10))
 def test_where_a_close_look_breaks_a_limit_another_level_that_keeps_it_gets_one(
     serve: Callable[..., Served], bound_ms: int
 ) -> None:
@@ -350,4 +350,4 @@ def test_where_a_close_look_breaks_a_limit_another_level_that_keeps_it_gets_one(
     climb(served.levels, served.config, best=None)
     keeping = [one.workload for one in served.measured if violation(one, (limit,)) <= 0]
     looked = {w for w in keeping if served.runs.at[w] > 1} | served.levels.looked
-    assert not keeping or looked & set(keeping)
+    assert looked & set(keeping)
