@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tuner.judge.proof import FEWEST_ROUNDS
+from tuner.judge.goal import point
+from tuner.judge.proof import FEWEST_ROUNDS, gain_over
 from tuner.measure.duration import duration
 from tuner.measure.record import Measured, Rejected
 from tuner.report import numbers
@@ -85,3 +86,17 @@ def test_what_the_examples_are_said_to_have_found_is_what_their_records_hold(nam
     assert duration(study.wall_clock_s) in told
     unexplained = [one.code for one in build(study).caveats if f"`{one.code}`" not in told]
     assert unexplained == []
+
+
+def test_the_rounds_of_the_leaner_candidate_are_told_as_they_were() -> None:
+    study, told = record(EXAMPLES, "h100-falcon7b"), " ".join(text_of("README.md").split())
+    objective, found = study.header.spec.objective, build(study).found
+    assert found.proof is not None
+    (leaner,) = found.beside
+    first, second, third = (f"{point(one.mine):.0f}" for one in leaner.rounds)
+    ahead = gain_over(found.proof, leaner, objective)
+    assert ahead is not None
+    assert (
+        f"measured in turn in the first study: {first}, {second} and {third} infer/s, over which "
+        f"the winner gains {numbers.share(ahead.value)}"
+    ) in told
